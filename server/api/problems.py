@@ -1,0 +1,94 @@
+"""Errors as answers: every one of ours, Starlette's and unforeseen, in the vendor's shape."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.errors import (
+    BadRequest,
+    ClearsyncError,
+    MethodNotAllowed,
+    NotFound,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
+from server.problems import JSON, problem_body
+
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 8 * 1024 * 1024
+
+
+class InternalError(ClearsyncError):
+    """We failed; the log says why, the caller is not told."""
+
+
+class Problem(Response):
+    """An error answer. A caller that is still sending when it is refused gets a while to finish: closed at once, its
+    system would throw the answer away with the connection (RFC 9112, 9.6)."""
+
+    def __init__(self, error: ClearsyncError) -> None:
+        status = error.status if isinstance(error, Refused | Unavailable) else 500
+        super().__init__(problem_body(error), status, media_type=None)
+        self.headers["content-type"] = JSON
+        for name, value in error.headers if isinstance(error, Refused | Unavailable) else ():
+            self.headers[name] = value
+        self._linger = isinstance(error, TooLarge)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._linger:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await _discard(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _discard(receive: Receive) -> None:
+    """Read and forget the rest of the body, bounded in time and bytes."""
+    left = LINGER_BYTES
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Starlette's handler for `ClearsyncError`."""
+    assert isinstance(error, ClearsyncError)
+    return Problem(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, wrong method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return Problem(NotFound("no such path"))
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        return Problem(MethodNotAllowed(f"method {request.method} is not allowed here", allow))
+    return Problem(BadRequest(error.detail))
+
+
+async def on_crash(request: Request, error: Exception) -> Response:
+    """What nobody foresaw. The log has the trace, the caller has not."""
+    return Problem(InternalError("internal error"))
+
+
+HANDLERS: Final[dict[Any, Any]] = {
+    ClearsyncError: on_error,
+    HTTPException: on_http_exception,
+    Exception: on_crash,
+}

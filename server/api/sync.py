@@ -1,0 +1,41 @@
+"""GET /api/v1/sync without an upgrade: the same read as one JSON answer, for a device that is awake for a moment."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from server import wire
+from server.api.handled import read_head
+from server.auth import principal as auth
+from server.auth.admission import authorize
+from server.broker.base import Broker
+from server.events import Cursor, Seq
+from server.problems import JSON
+
+
+class SyncOnce:
+    """The ASGI shell. The answer's ETag is its cursor: asked again with ``If-None-Match``, nothing new is a 304."""
+
+    def __init__(self, authenticator: auth.Authenticator, broker: Broker) -> None:
+        self._authenticator = authenticator
+        self._broker = broker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = read_head(scope["headers"])
+        principal = self._authenticator.cached(head.authorization)
+        if principal is None:
+            principal = await self._authenticator.authenticate(head.authorization)
+        authorize(principal, auth.Scope.SYNC_READ, scope["path_params"].get("tenant"))
+        _, cursor = wire.sync_query(scope["query_string"].decode("latin-1"))
+        position = wire.position(cursor, self._broker.store_id)
+        read = await self._broker.read(principal.agent, position)
+        here = Cursor(read.store, Seq(read.seq))
+        tag = f'"{here}{"-reset" if read.reset else ""}"'.encode()
+        asked = [t.strip() for name, value in scope["headers"] if name == b"if-none-match" for t in value.split(b",")]
+        unchanged = tag in asked or b"*" in asked
+        body = b"" if unchanged else wire.snapshot(here, reset=read.reset, entries=read.entries)
+        headers = [(b"etag", tag), (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization, Accept")]
+        if not unchanged:
+            headers += [(b"content-type", JSON.encode()), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 304 if unchanged else 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

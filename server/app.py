@@ -1,0 +1,244 @@
+"""The composition root of a worker: settings to store, broker, hub, authentication, routes; start, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from server import logs
+from server.api.handled import NotificationsHandled
+from server.api.http import BoundedHttp, RequestBounds
+from server.api.problems import HANDLERS
+from server.api.status import Status
+from server.api.sync import SyncOnce
+from server.auth import chain
+from server.auth.address import client_address
+from server.auth.principal import Authenticator
+from server.broker.endpoint import Endpoint
+from server.broker.memory import memory_store
+from server.broker.redis import RedisBroker
+from server.gateway.hub import Hub
+from server.gateway.keepalive import Wheel
+from server.gateway.websocket import Door, Gateway
+from server.metrics import Metrics
+from server.settings import Settings
+from server.wire import HANDLED_PATH, SYNC_PATH
+
+STORE_WITHIN_S: Final = 10.0
+KEEP_ALIVE_S: Final = 75
+"""Longer than nginx keeps its upstream connections (60 s), so that it never writes into one we just closed."""
+REQUESTS_END_WITHIN_S: Final = 5
+BACKLOG: Final = 4096
+
+_log = logs.get(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, ended by its owner and not by signals; sessions are drained before connections are closed."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Any]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets)
+
+
+class Worker:
+    """One serving process. `on_ready` is told each change of readiness."""
+
+    def __init__(
+        self, settings: Settings, store_url: str, listen: socket.socket, on_ready: Callable[[bool], None]
+    ) -> None:
+        self._settings = settings
+        self._store_url = store_url
+        self._listen = listen
+        self._on_ready = on_ready
+        self._was_ready = False
+        self._serving = False
+        self._drain_s = 0.0
+        self._hurry = asyncio.Event()
+        self._server: _Server | None = None
+        self._broker: RedisBroker | None = None
+        self._hub: Hub | None = None
+
+    async def run(self) -> None:
+        """Serve until `stop`. `StoreError` where the store can't be used at the start."""
+        with contextlib.ExitStack() as stack:
+            url = self._store_url
+            if url == "memory":
+                url = stack.enter_context(memory_store())
+            await self._run(Endpoint.parse(url))
+
+    async def _run(self, endpoint: Endpoint) -> None:
+        settings, metrics = self._settings, Metrics()
+        authenticator = chain.build(settings)
+        self._hub = hub = Hub(metrics, ping_s=settings.gateway.ping_interval_s)
+        self._broker = broker = RedisBroker(
+            endpoint,
+            prefix=settings.store.prefix,
+            max_events=settings.store.max_events_per_agent,
+            retention_days=settings.store.retention_days,
+            timeout_s=settings.store.timeout_s,
+            on_store=hub.store_changed,
+            on_change=self._changed,
+        )
+        hub.attach(broker)
+        wheel = Wheel(settings.gateway.ping_interval_s, settings.gateway.ping_timeout_s)
+        bounds = RequestBounds(
+            settings.limits.header_bytes, settings.limits.header_timeout_s, settings.limits.body_timeout_s
+        )
+        async with _background(broker.run(), hub.run(), wheel.run(), bounds.run()) as tasks:
+            await broker.start(STORE_WITHIN_S)
+            door = Door(
+                hub=hub,
+                broker=broker,
+                authenticator=authenticator,
+                wheel=wheel,
+                tasks=tasks,
+                address_of=client_address(settings.server.trusted_proxies),
+                base_path=settings.server.base_path,
+                allowed_origins=settings.gateway.allowed_origins,
+                max_frame_bytes=settings.gateway.max_frame_bytes,
+                max_sessions=settings.limits.sessions_per_worker,
+            )
+            app = _application(settings, authenticator, broker, metrics, lambda: self.ready, door, bounds)
+            self._server = _Server(_uvicorn_config(settings, app), self._drain)
+            self._serving = True
+            self._changed()
+            await self._server.serve(sockets=[self._listen])
+
+    # what the supervisor asks
+
+    @property
+    def ready(self) -> bool:
+        """The store answers, the listener is alive, and we are not draining."""
+        return self._serving and self._broker is not None and self._broker.ready
+
+    def stop(self, drain_s: float) -> None:
+        """Begin an orderly end: readiness red, no new connections, sessions closed with 1012 over `drain_s`. A second
+        call hurries."""
+        if self._server is None or self._server.should_exit:
+            self._hurry.set()
+            if self._server is not None:
+                self._server.force_exit = True
+            return
+        self._drain_s = drain_s
+        self._serving = False
+        self._changed()
+        self._server.should_exit = True
+
+    def reload(self) -> None:
+        """Read the TLS certificate and key again; new connections get them."""
+        context = self._server.config.ssl if self._server is not None else None
+        if context is not None:
+            server = self._settings.server
+            try:
+                context.load_cert_chain(server.tls_certificate, server.tls_key)
+                _log.info("TLS certificate reloaded")
+            except OSError as problem:
+                _log.error("TLS certificate not reloaded, the old one stays", error=str(problem))
+
+    def _changed(self) -> None:
+        if self.ready != self._was_ready:
+            self._was_ready = self.ready
+            _log.info("ready" if self.ready else "not ready")
+            self._on_ready(self.ready)
+
+    async def _drain(self) -> None:
+        assert self._hub is not None
+        draining = asyncio.ensure_future(self._hub.drain(self._drain_s))
+        hurrying = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        hurrying.cancel()
+        await asyncio.gather(draining, hurrying, return_exceptions=True)
+        await self._hub.drain(0.0)
+
+
+@contextlib.asynccontextmanager
+async def _background(*work: Any) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run `work` while the context lasts, cancelled at its end. What fails in it ends the context, unwrapped."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(each) for each in work]
+            yield tasks
+            for task in running:
+                task.cancel()
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+def _application(
+    settings: Settings,
+    authenticator: Authenticator,
+    broker: RedisBroker,
+    metrics: Metrics,
+    ready: Callable[[], bool],
+    door: Door,
+    bounds: RequestBounds,
+) -> Starlette:
+    handled = NotificationsHandled(
+        authenticator,
+        broker,
+        metrics,
+        max_body_bytes=settings.limits.body_bytes,
+        max_in_flight=settings.limits.requests_in_flight,
+    )
+    sync = SyncOnce(authenticator, broker)
+    status = Status(ready)
+    base = settings.server.base_path
+    routes = [
+        Route(f"{base}{tenant}{path}", endpoint, methods=[method])
+        for path, endpoint, method in ((HANDLED_PATH, handled, "POST"), (SYNC_PATH, sync, "GET"))
+        for tenant in ("", "/{tenant}")
+    ]
+    routes += [
+        Route(f"{at}/{name}", endpoint, methods=["GET"])
+        for at in dict.fromkeys(("", base))  # health checks do not know the base path
+        for name, endpoint in (("live", status.live), ("ready", status.ready), ("version", status.version))
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield {"door": door, "bounds": bounds}
+
+    app = Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _uvicorn_config(settings: Settings, app: Starlette) -> uvicorn.Config:
+    server = settings.server
+    return uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        ws=Gateway,
+        lifespan="on",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        forwarded_allow_ips="",
+        server_header=False,
+        workers=1,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=REQUESTS_END_WITHIN_S,
+        ssl_certfile=server.tls_certificate or None,
+        ssl_keyfile=server.tls_key or None,
+    )

@@ -1,0 +1,57 @@
+"""The port between the house and its store. `server.broker.redis` implements it; `server.app` chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from server.events import AgentId, Batch, DeviceId
+from server.session import Announcement, Handled
+
+
+class Subscriber(Protocol):
+    """One agent's channel as its owner here sees it."""
+
+    agent: AgentId
+
+    def confirmed(self) -> None:
+        """Subscribed, at first or again: whatever was announced before may have been missed."""
+
+    def announced(self, message: Announcement) -> None:
+        """A batch was recorded."""
+
+
+class Broker(Protocol):
+    """The way in and out of the store."""
+
+    @property
+    def store_id(self) -> str:
+        """The id of the store's history; positions of another are void."""
+
+    @property
+    def ready(self) -> bool:
+        """The store answers, and the listener is alive."""
+
+    def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> Awaitable[int]:
+        """Record and announce a batch (not empty); the new position.
+
+        Raises `Unavailable`: recorded whole or not at all, and safe to repeat.
+        """
+
+    async def read(self, agent: AgentId, position: int | None) -> Handled:
+        """All that is handled after `position`; None: nothing but the present position. Raises `Unavailable`."""
+
+    async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
+        """Those of `members` that are handled, with when (ms). Raises `Unavailable`."""
+
+    async def latest(self, agents: Sequence[AgentId]) -> list[int]:
+        """Each agent's present position, -1 where it has none, in one round trip. Raises `Unavailable`."""
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Listen to its agent's channel until `unsubscribe`, across reconnects."""
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Stop listening."""
+
+    async def available(self) -> None:
+        """Return once commands have a connection to go to."""

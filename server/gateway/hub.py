@@ -1,0 +1,283 @@
+"""The sessions of this worker, by agent, and everything that reads the state on their behalf.
+
+A channel stands for one agent here: its sessions, and `last`, the highest position that was announced. Live clears fan
+out synchronously. Whatever else can be (a join, a gap, a subscription that came back, a device that drained) is one
+thing: some sessions are JOINING, the channel is queued, and a reader reads from each position at which they stand.
+A read is made only while the channel is subscribed: what comes after the read is then announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from server import logs, wire
+from server.broker.base import Broker
+from server.errors import Unavailable
+from server.events import AgentId
+from server.metrics import Metrics
+from server.session import Announcement, Handled, Session, State
+from server.wire import CloseCode
+
+READERS: Final = 64
+"""Reads under way at once: bounds what a reconnect of all agents asks of the store."""
+LINGER_S: Final = 5.0
+"""How long a channel without sessions stays subscribed: a device that reconnects finds it."""
+SWEEP_S: Final = 60.0
+_SWEEP_STEPS: Final = 60
+_RETRY_S: Final = 0.5
+_ATTEMPTS: Final = 3
+
+_log = logs.get(__name__)
+
+
+class Channel:
+    """One agent's sessions in this worker; a `Subscriber` of the broker."""
+
+    __slots__ = ("_hub", "agent", "empty_since", "last", "queued", "sessions", "subscribed")
+
+    def __init__(self, agent: AgentId, hub: Hub) -> None:
+        self.agent = agent
+        self.sessions: list[Session] = []
+        self.last = -1
+        self.subscribed = False
+        self.queued = False
+        self.empty_since = 0.0
+        self._hub = hub
+
+    def announced(self, message: Announcement) -> None:
+        """A batch was recorded: to all live sessions, at once. Encoded once."""
+        prev, seq, _, origin, events = message
+        if prev != self.last:
+            self._hub.gap(self, message)
+            return
+        self.last = seq
+        store = self._hub.store_id
+        frame = wire.clear(store, seq, events)
+        written = 0
+        for session in self.sessions:
+            mine = session.origin == origin
+            if session.announce(seq, wire.clear(store, seq, b"[]") if mine else frame) and not mine:
+                written += 1
+        self._hub.metrics.clears_total += written
+
+    def confirmed(self) -> None:
+        """Subscribed, at first or again: what was announced before may have been missed."""
+        self.subscribed = True
+        for session in self.sessions:
+            session.gap(self._hub.store_id)
+        self._hub.enqueue(self)
+
+    def read_to(self, seq: int, *, went_back: bool) -> None:
+        """A read found the store at `seq`. Where every live session stands there too, so does the channel; one that
+        does not is about to be sent what is announced up to there. `went_back`: the store does not know the positions
+        announced before, from here its own count holds."""
+        if seq > self.last:
+            if not any(s.state is State.LIVE and (s.seq or 0) < seq for s in self.sessions):
+                self.last = seq
+        elif went_back:
+            self.last = seq
+
+    def joining(self) -> dict[int | None, list[Session]]:
+        """The sessions that wait for a read, by the position they stand at."""
+        groups: dict[int | None, list[Session]] = {}
+        for session in self.sessions:
+            if session.state is State.JOINING:
+                groups.setdefault(session.position(self._hub.store_id), []).append(session)
+        return groups
+
+
+class Hub:
+    """All channels of this worker. `run` owns the readers and the sweep."""
+
+    def __init__(self, metrics: Metrics, *, ping_s: float) -> None:
+        self.metrics = metrics
+        self.store_id = ""
+        self.session_count = 0
+        self._broker: Broker | None = None
+        self._ping_s = ping_s
+        self._channels: dict[str, Channel] = {}  # by the agent's tag
+        self._empty: dict[str, Channel] = {}
+        self._queue: asyncio.Queue[Channel] = asyncio.Queue()  # bounded: a channel is in it at most once
+
+    def attach(self, broker: Broker) -> None:
+        """The broker, made after the hub since it reports to it."""
+        self._broker = broker
+
+    # sessions come and go
+
+    def join(self, agent: AgentId, session: Session) -> None:
+        """From here on `session` is kept in sync; its `welcome` follows the first read."""
+        channel = self._channels.get(agent.tag)
+        if channel is None:
+            channel = self._channels[agent.tag] = Channel(agent, self)
+            self.broker.subscribe(channel)
+        self._empty.pop(agent.tag, None)
+        channel.sessions.append(session)
+        self.session_count += 1
+        self.enqueue(channel)
+
+    def leave(self, agent: AgentId, session: Session) -> None:
+        """The connection is gone."""
+        session.closed()
+        channel = self._channels.get(agent.tag)
+        if channel is None or session not in channel.sessions:
+            return
+        channel.sessions.remove(session)
+        self.session_count -= 1
+        if not channel.sessions:
+            channel.empty_since = asyncio.get_running_loop().time()
+            self._empty[agent.tag] = channel
+
+    def resumed(self, agent: AgentId, session: Session) -> None:
+        """The session's transport has room again."""
+        channel = self._channels.get(agent.tag)
+        if session.resume() and channel is not None:
+            self.enqueue(channel)
+
+    def sessions(self) -> Iterator[Session]:
+        """All of them, at this moment."""
+        for channel in list(self._channels.values()):
+            yield from list(channel.sessions)
+
+    async def drain(self, over_s: float) -> None:
+        """Close every session with 1012, in slices over `over_s`, so that the devices do not return all at once."""
+        waiting = deque(self.sessions())
+        ticks = max(1, int(over_s / 0.1))
+        slice_size = -(-len(waiting) // ticks)
+        while waiting:
+            for _ in range(min(slice_size, len(waiting))):
+                waiting.popleft().close(CloseCode.RESTART, "restart")
+            if waiting:
+                await asyncio.sleep(over_s / ticks)
+        for session in self.sessions():
+            session.close(CloseCode.RESTART, "restart")
+
+    # what the broker reports
+
+    @property
+    def broker(self) -> Broker:
+        assert self._broker is not None, "attach comes first"
+        return self._broker
+
+    def gap(self, channel: Channel, message: Announcement) -> None:
+        """The channel does not continue: hand the events over, and read what is between (session rule 5)."""
+        if channel.last >= 0:
+            self.metrics.gaps_total += 1
+        channel.last = max(channel.last, message.seq)
+        for session in channel.sessions:
+            session.gap(self.store_id, message)
+        self.enqueue(channel)
+
+    def store_changed(self, store_id: str) -> None:
+        """Another store: every position is void, every device is reset."""
+        if self.store_id:
+            self.metrics.store_changes_total += 1
+        self.store_id = store_id
+        for channel in self._channels.values():
+            channel.last = -1
+            for session in channel.sessions:
+                session.forget()
+            self.enqueue(channel)
+
+    # readers
+
+    def enqueue(self, channel: Channel) -> None:
+        """Have the channel's JOINING sessions read; now, or once it is subscribed."""
+        if not channel.queued and channel.subscribed and channel.sessions:
+            channel.queued = True
+            self._queue.put_nowait(channel)
+
+    async def run(self) -> None:
+        """Readers, sweep and the unsubscribing of empty channels, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(READERS):
+                tasks.create_task(self._read_queued())
+            tasks.create_task(self._sweep())
+            tasks.create_task(self._release())
+
+    async def _read_queued(self) -> None:
+        while True:
+            channel = await self._queue.get()
+            try:
+                again = await self._read(channel)
+            except Unavailable:
+                again = True
+                await self.broker.available()
+                await asyncio.sleep(random.uniform(0, _RETRY_S))  # it may be up and still refuse
+            channel.queued = False
+            if again or channel.joining():
+                self.enqueue(channel)
+
+    async def _read(self, channel: Channel) -> bool:
+        """Bring the channel's JOINING sessions to the present. True where some have to wait for another turn."""
+        for _ in range(_ATTEMPTS):
+            groups = channel.joining()
+            if not groups:
+                return False
+            for position, sessions in groups.items():
+                read = await self.broker.read(channel.agent, position)
+                if read.store == self.store_id:
+                    await self._deliver(channel, sessions, position, read)
+        return True  # moved on three times: others first
+
+    async def _deliver(self, channel: Channel, sessions: list[Session], position: int | None, read: Handled) -> None:
+        self.metrics.catch_ups_total += len(sessions)
+        self.metrics.resets_total += len(sessions) if read.reset else 0
+        for session in sessions:
+            session.welcome(read, self._ping_s)
+        for number, frame in enumerate(read.frames()):
+            if number:
+                await asyncio.sleep(0)  # a long catch-up leaves the loop to others between its frames
+                if read.store != self.store_id:
+                    return
+            sessions = [session for session in sessions if session.push(frame)]
+        for session in sessions:
+            session.caught_up(read, channel.last)
+        channel.read_to(read.seq, went_back=read.reset and position is not None and read.seq < position)
+
+    # sweep and release
+
+    async def _sweep(self) -> None:
+        """Once a minute, spread out: is any agent here behind the store? The last message before a silence has no
+        successor that would show its loss."""
+        step = 0
+        while True:
+            await asyncio.sleep(SWEEP_S / _SWEEP_STEPS)
+            step = (step + 1) % _SWEEP_STEPS
+            channels = list(self._channels.values())[step::_SWEEP_STEPS]
+            try:
+                await self.sweep(channels)
+            except Unavailable:
+                continue  # the reconnect compares everybody
+
+    async def sweep(self, channels: Iterable[Channel]) -> None:
+        """Compare `channels` with the store, twice, since an announcement may be on its way; repair what is behind."""
+        behind = await self._behind([c for c in channels if c.subscribed and c.last >= 0])
+        if behind:
+            await asyncio.sleep(2 * _RETRY_S)
+            for channel in await self._behind(behind):
+                _log.warning("missed a clear", agent=str(channel.agent))
+                self.metrics.clears_found_by_sweep_total += 1
+                channel.confirmed()
+
+    async def _behind(self, channels: list[Channel]) -> list[Channel]:
+        latest = await self.broker.latest([c.agent for c in channels])
+        return [c for c, seq in zip(channels, latest, strict=True) if seq != c.last]
+
+    async def _release(self) -> None:
+        while True:
+            await asyncio.sleep(LINGER_S / 5)
+            self.release(asyncio.get_running_loop().time())
+
+    def release(self, now: float) -> None:
+        """Unsubscribe the channels that have been empty for a few seconds."""
+        for tag, channel in list(self._empty.items()):
+            if now - channel.empty_since >= LINGER_S:
+                del self._empty[tag]
+                del self._channels[tag]
+                channel.subscribed = False
+                self.broker.unsubscribe(channel)

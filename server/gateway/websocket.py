@@ -1,0 +1,397 @@
+"""A device's websocket: a uvicorn websocket protocol class, one object a connection, no task, queue or ASGI scope.
+
+uvicorn hands it every upgrade on every path, replaying the request head. `websockets`' sans-I/O `ServerProtocol` reads
+the handshake and what devices send; what they are sent is written to the transport as it is, since server frames are
+not masked. The session's rules are in `server.session`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from server import logs, wire
+from server.auth.address import ClientAddress
+from server.auth.admission import authorize
+from server.auth.principal import Authenticator, Principal, Scope
+from server.broker.base import Broker
+from server.errors import (
+    BadRequest,
+    ClearsyncError,
+    Forbidden,
+    InvalidEvents,
+    Refused,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from server.events import parse_batch
+from server.gateway.handshake import SyncRequest
+from server.gateway.hub import Hub
+from server.gateway.keepalive import Wheel
+from server.gateway.origins import origin_allowed
+from server.problems import problem_response
+from server.session import Session, State
+from server.wire import CloseCode, DeviceFrame, ErrorCode, Frame
+
+HIGH_WATER_BYTES: Final = 65536
+"""What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
+STUCK_S: Final = 60.0
+"""A lagging session whose buffer has not shrunk for so long is dead."""
+CLOSE_TIMEOUT_S: Final = 5.0
+MAX_UNANSWERED: Final = 16
+"""Frames of one device under way; further ones are answered `busy`."""
+
+_PING: Final = b"\x89\x00"
+_log = logs.get(__name__)
+_quiet = logging.getLogger("clearsync.websockets")
+_quiet.setLevel(logging.WARNING)  # else it says "connection closed" for each, and a session's end is logged here
+
+
+class TooManySessions(Refused):
+    """This worker holds as many sessions as it is allowed."""
+
+    status = 503
+    headers = (("Retry-After", "60"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every connection needs, made once a worker and handed over in the lifespan state as ``door``."""
+
+    hub: Hub
+    broker: Broker
+    authenticator: Authenticator
+    wheel: Wheel
+    tasks: asyncio.TaskGroup
+    address_of: ClientAddress
+    base_path: str
+    allowed_origins: tuple[str, ...]
+    max_frame_bytes: int
+    max_sessions: int
+
+
+def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
+    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
+
+
+class Gateway(asyncio.Protocol):
+    """One connection, from the handshake to its end; the `Sink` of its session."""
+
+    __slots__ = (
+        "_address",
+        "_connections",
+        "_door",
+        "_fragments",
+        "_heard",
+        "_loop",
+        "_opened",
+        "_principal",
+        "_session",
+        "_slot",
+        "_stuck_at",
+        "_stuck_size",
+        "_transport",
+        "_unanswered",
+        "_ws",
+    )
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._door: Door = app_state["door"]
+        self._loop = _loop or asyncio.get_running_loop()
+        self._connections: set[Any] = server_state.connections
+        self._ws = ServerProtocol(
+            max_size=self._door.max_frame_bytes,
+            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
+            select_subprotocol=_subprotocol,
+            logger=_quiet,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._principal: Principal | None = None
+        self._fragments: list[bytes] | None = None
+        self._address = ""
+        self._opened = 0.0
+        self._slot = -1
+        self._heard = True
+        self._stuck_size = self._stuck_at = -1.0
+        self._unanswered = 0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Request):
+                self._requested(event)
+            elif isinstance(event, WebSocketFrame):
+                self._received(event)
+        self._flush()
+
+    def eof_received(self) -> None:
+        """The device is gone; the transport closes itself."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+        session, principal = self._session, self._principal
+        if session is not None and principal is not None:
+            self._door.wheel.discard(self, self._slot)
+            self._door.hub.leave(principal.agent, session)
+            ended = self._ws.close_rcvd or self._ws.close_sent
+            _log.info(
+                "session ended",
+                agent=str(principal.agent),
+                device=session.device,
+                address=self._address,
+                code=ended.code if ended else 1006,
+                seconds=round(self._loop.time() - self._opened, 1),
+                sent=session.sent,
+            )
+
+    def pause_writing(self) -> None:
+        if self._session is not None:
+            self._session.pause()
+
+    def resume_writing(self) -> None:
+        if self._session is not None and self._principal is not None:
+            self._stuck_size = -1.0
+            self._door.hub.resumed(self._principal.agent, self._session)
+
+    def shutdown(self) -> None:
+        """uvicorn's word for the end of the server; the sessions were drained before."""
+        if self._session is not None:
+            self._session.close(CloseCode.RESTART, "restart")
+        elif self._transport is not None:
+            self._transport.close()
+
+    # the handshake
+
+    def _requested(self, request: Request) -> None:
+        """Refuse, accept at once where the credentials are known already, or have them verified by a task."""
+        headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
+        assert self._transport is not None
+        peer = get_remote_addr(self._transport)
+        self._address = self._door.address_of(peer[0] if peer else "", headers)
+        try:
+            asked = SyncRequest.parse(request.path, self._door.base_path)
+            origins = request.headers.get_all("Origin")
+            host = next(iter(request.headers.get_all("Host")), "")
+            if origins and not all(origin_allowed(o, host, self._door.allowed_origins) for o in origins):
+                raise Forbidden("this origin may not open a session")
+        except ClearsyncError as error:
+            self._refuse(error)
+            return
+        credentials = request.headers.get_all("Authorization")
+        authorization = credentials[0].encode("utf-8", "surrogateescape") if credentials else None
+        principal = self._door.authenticator.cached(authorization)
+        if principal is not None:
+            self._admit(request, asked, principal)
+        else:
+            self._transport.pause_reading()
+            self._spawn(self._verify(request, asked, authorization))
+
+    async def _verify(self, request: Request, asked: SyncRequest, authorization: bytes | None) -> None:
+        try:
+            principal = await self._door.authenticator.authenticate(authorization)
+        except ClearsyncError as error:
+            self._refuse(error, request)
+        else:
+            self._admit(request, asked, principal)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._flush()
+
+    def _admit(self, request: Request, asked: SyncRequest, principal: Principal) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        door = self._door
+        try:
+            authorize(principal, Scope.SYNC_READ, asked.tenant)
+            if door.max_sessions and door.hub.session_count >= door.max_sessions:
+                raise TooManySessions("this worker holds as many sessions as it may, try again later")
+            if not door.broker.ready:
+                raise Unavailable()
+        except ClearsyncError as error:
+            self._refuse(error, request)
+            return
+        if not self._open(request):
+            return
+        self._principal = principal
+        self._opened = self._loop.time()
+        self._session = Session(asked.device, asked.cursor, self)
+        self._slot = door.wheel.add(self)
+        door.hub.join(principal.agent, self._session)
+        _log.debug("session begun", agent=str(principal.agent), device=asked.device, address=self._address)
+
+    def _open(self, request: Request) -> bool:
+        """Answer the handshake. False where it was no proper one."""
+        response = self._ws.accept(request)
+        if response.status_code != 101:
+            error = BadRequest(f"not a websocket handshake: {self._ws.handshake_exc}"[:200])
+            self._refuse(error)
+            return False
+        self._ws.send_response(response)
+        self._flush()
+        return True
+
+    def _refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
+        """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        _log.info("session refused", address=self._address, error=type(error).__name__)
+        code = _CLOSE_CODES.get(type(error))
+        if code is not None and request is not None and request.headers.get_all("Origin"):
+            if self._open(request):
+                self.close(code, str(error))
+            return
+        if not isinstance(error, Refused | Unavailable):
+            error = Unavailable()
+        self._transport.write(problem_response(error))
+        self._transport.close()
+
+    # Sink
+
+    def write(self, frame: Frame) -> None:
+        if self._transport is not None:
+            self._transport.write(frame.websocket)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        try:
+            self._ws.send_close(code, reason[:120])
+        except InvalidState:
+            return  # the device was first
+        self._flush()
+        if self._transport is not None:
+            self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+
+    def _flush(self) -> None:
+        for data in self._ws.data_to_send():
+            if self._transport is None:
+                return
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
+
+    # what the device sends
+
+    def _received(self, frame: WebSocketFrame) -> None:
+        session = self._session
+        if session is None or session.state is State.CLOSED:
+            return
+        if frame.opcode is Opcode.CLOSE:
+            session.closed()
+        elif frame.opcode is Opcode.BINARY:
+            session.close(CloseCode.PROTOCOL_ERROR, "frames are text")
+        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            text = bytes(frame.data)
+            if not frame.fin or self._fragments is not None:
+                self._fragments = [*(self._fragments or ()), text]
+                if not frame.fin:
+                    return
+                text, self._fragments = b"".join(self._fragments), None
+            self._message(session, text)
+
+    def _message(self, session: Session, text: bytes) -> None:
+        try:
+            frame = wire.decode(text)
+        except wire.NotAFrame as problem:
+            session.close(CloseCode.PROTOCOL_ERROR, str(problem))
+            return
+        if frame.type == "ping":
+            session.answer(wire.pong())
+        elif frame.type not in ("handled", "check"):
+            session.answer(wire.error(frame.ref, ErrorCode.UNKNOWN_TYPE, "type must be handled, check or ping"))
+        elif self._unanswered >= MAX_UNANSWERED:
+            session.answer(wire.error(frame.ref, ErrorCode.BUSY, f"{MAX_UNANSWERED} frames are under way, wait"))
+        else:
+            self._unanswered += 1
+            self._spawn(self._serve(session, frame))
+
+    async def _serve(self, session: Session, frame: DeviceFrame) -> None:
+        """A `handled` or `check`: the same rules as the POST, the answer by `ref`."""
+        assert self._principal is not None
+        try:
+            session.answer(await self._answer(session, self._principal, frame))
+        except (InvalidEvents, TooLarge) as problem:
+            session.answer(wire.error(frame.ref, ErrorCode.BAD_EVENTS, str(problem)))
+        except Forbidden as problem:
+            session.answer(wire.error(frame.ref, ErrorCode.FORBIDDEN, str(problem)))
+        except Unavailable as problem:
+            session.answer(wire.error(frame.ref, ErrorCode.UNAVAILABLE, str(problem)))
+        finally:
+            self._unanswered -= 1
+
+    async def _answer(self, session: Session, principal: Principal, frame: DeviceFrame) -> Frame:
+        if not isinstance(frame.events, list):
+            raise InvalidEvents("events is missing, it must be an array")
+        batch = parse_batch(frame.events)
+        if frame.type == "check":
+            found = await self._door.broker.check(principal.agent, batch.members) if batch else []
+            return wire.checked(frame.ref, found)
+        authorize(principal, Scope.HANDLED_WRITE, None)
+        if batch:
+            await self._door.broker.record(principal.agent, batch, session.device)
+        return wire.recorded(frame.ref)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._door.tasks.create_task(work)
+
+    # keepalive
+
+    def ping(self, now: float) -> None:
+        """A live device is pinged; a lagging one is not, its buffer has to shrink instead."""
+        session, transport = self._session, self._transport
+        if session is None or transport is None:
+            return
+        if session.state is State.LAGGING:
+            size = transport.get_write_buffer_size()
+            if self._stuck_size < 0 or size < self._stuck_size:
+                self._stuck_size, self._stuck_at = size, now
+            elif now - self._stuck_at >= STUCK_S:
+                transport.abort()
+        elif self._ws.state is OPEN:
+            self._heard = False
+            transport.write(_PING)
+
+    def overdue(self, now: float) -> None:
+        """Half-open: pinged, and not a byte since."""
+        session, transport = self._session, self._transport
+        silent = session is not None and not self._heard and session.state is not State.LAGGING
+        if silent and transport is not None:
+            transport.abort()
+
+
+_CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {
+    Unauthenticated: CloseCode.CREDENTIALS_EXPIRED,
+    Forbidden: CloseCode.FORBIDDEN,
+    TooManySessions: CloseCode.TOO_MANY_SESSIONS,
+}

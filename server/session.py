@@ -1,0 +1,197 @@
+"""One device's session as a state machine. Pure: no event loop, no store; what happens is told to it.
+
+                      read, and nothing came meanwhile
+      ┌─────────┐ ───────────────────────────────► ┌──────┐
+    ─►│ JOINING │                                  │ LIVE │
+      └─────────┘ ◄─────────────────────────────── └──────┘
+        ▲     │          the channel has a gap         │
+ resume │     │ pause                            pause │          any ─► CLOSED
+        │     ▼                                        │
+      ┌─────────┐ ◄────────────────────────────────────┘
+      │ LAGGING │
+      └─────────┘
+
+Rules, each guarding against a loss:
+
+1. `seq` is the position up to which everything has been written to this session. It moves only by frames that were
+   written, and by a read that says there is nothing more.
+2. A JOINING session is sent no live clear: the read from its `seq`, made after the channel was subscribed, finds all.
+3. It turns LIVE only where the channel has not moved past what was read; else it reads again.
+4. A LIVE session skips what is ≤ its `seq`. The origin of a batch gets an empty clear with the cursor instead, so that
+   its next catch-up does not replay its own.
+5. Where the channel does not continue (`prev` is not its last), the events are handed over with the cursor unmoved,
+   and the session is JOINING again: between `seq` and here something is missing.
+6. A transport that says pause makes the session LAGGING: it is skipped, nothing is kept for it. Resumed, it is JOINING:
+   it reads from its `seq`. What is waiting for a slow device is in the store, not in this process.
+7. `welcome` is the first frame, once.
+8. CLOSED is final; whatever comes after is ignored.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from server import wire
+from server.events import Cursor, DeviceId, Seq
+from server.wire import CloseCode, Frame
+
+
+class Announcement(NamedTuple):
+    """One message of an agent's channel: a batch was recorded at `seq`, and the position before it was `prev`."""
+
+    prev: int
+    seq: int
+    time_us: int
+    origin: bytes
+    events: bytes
+
+    @classmethod
+    def parse(cls, message: bytes) -> Announcement:
+        """``prev seq t origin events``, as the record script publishes it; ValueError for anything else."""
+        prev, seq, time_us, origin, events = message.split(b" ", 4)
+        return cls(int(prev), int(seq), int(time_us), origin, events)
+
+
+class Handled(NamedTuple):
+    """What the store retains for one agent after a position: the answer to a read.
+
+    `reset`: the position was below the floor, of another store, or ahead of the store: history is gone. `entries` are
+    (member, score), ascending by score.
+    """
+
+    store: str
+    seq: int
+    floor: int
+    reset: bool
+    now: int
+    entries: list[tuple[bytes, int]]
+
+    @property
+    def reset_seq(self) -> int:
+        """The position of a `reset` frame: just before all that is retained, so that a cut behind it loses nothing."""
+        return min(self.seq, self.entries[0][1] - 1) if self.entries else self.seq
+
+    def frames(self) -> list[Frame] | tuple[()]:
+        """All frames of this read, in order."""
+        head = [wire.reset(self.store, self.reset_seq)] if self.reset else []
+        return [*head, *wire.pages(self.store, self.seq, self.entries)]
+
+
+class Sink(Protocol):
+    """A session's way out. `write` may call `Session.pause` before it returns."""
+
+    def write(self, frame: Frame) -> None: ...
+
+    def close(self, code: CloseCode, reason: str) -> None: ...
+
+
+class State(Enum):
+    """Where a session stands; see the picture above."""
+
+    JOINING = 1
+    LIVE = 2
+    LAGGING = 3
+    CLOSED = 4
+
+
+class Session:
+    """One live connection of a device. `cursor` is what the device came with, None for 'from now on'."""
+
+    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "origin", "sent", "seq", "state")
+
+    def __init__(self, device: DeviceId, cursor: Cursor | None, sink: Sink) -> None:
+        self.device = device
+        self.origin = device.encode()
+        self.seq: Seq | None = None
+        self.state = State.JOINING
+        self.sent = 0
+        self._cursor = cursor
+        self._sink = sink
+        self._welcomed = False
+
+    def position(self, store: str) -> Seq | None:
+        """Where its next read starts, in the store `store`; None: at the present."""
+        return self.seq if self.seq is not None else wire.position(self._cursor, store)
+
+    def welcome(self, read: Handled, ping_s: float) -> None:
+        """The first frame, once: the position before catch-up, the device's own where it sent one (rule 7)."""
+        if self._welcomed or self.state is not State.JOINING:
+            return
+        self._welcomed = True
+        start = self.position(read.store)
+        self.seq = Seq(read.seq) if start is None else start
+        self._write(wire.welcome(self._cursor or Cursor(read.store, self.seq), read.now, ping_s))
+        self._cursor = None
+
+    def push(self, frame: Frame) -> bool:
+        """A frame of a catch-up. False where no further frame of this read may follow: a session that paused in the
+        middle has to read again, or it would skip what was left out meanwhile (rule 6)."""
+        if self.state is not State.JOINING:
+            return False
+        self.seq = Seq(frame.seq)
+        self._write(frame)
+        return self._is(State.JOINING)
+
+    def caught_up(self, read: Handled, last: int) -> None:
+        """All of `read` is written and the channel's last is `last`: LIVE, unless it has moved on (rule 3)."""
+        if self.state is State.JOINING:
+            self.seq = Seq(read.seq)
+            if last <= read.seq:
+                self.state = State.LIVE
+
+    def announce(self, seq: int, frame: Frame) -> bool:
+        """A live clear that continues the channel (rule 4). True where it was written."""
+        if self.state is State.LIVE and seq > (self.seq or 0):
+            self.seq = Seq(seq)
+            self._write(frame)
+            return True
+        return False
+
+    def gap(self, store: str, message: Announcement | None = None) -> None:
+        """The channel does not continue (rule 5); `message` is what came instead, if anything did."""
+        if self.state is not State.LIVE or self.seq is None:
+            return
+        self.state = State.JOINING
+        if message is not None and message.seq > self.seq and message.origin != self.origin:
+            self._write(wire.clear(store, self.seq, message.events, at=message.seq))
+
+    def forget(self) -> None:
+        """Another store: every position of the old one is void, the next read is from the beginning."""
+        if self.seq is not None:
+            self.seq = Seq(0)
+            self.gap("")
+
+    def answer(self, frame: Frame) -> None:
+        """An answer to a frame of the device; it moves no position."""
+        if self.state is not State.CLOSED:
+            self._write(frame)
+
+    def pause(self) -> None:
+        """The transport is full (rule 6)."""
+        if self.state is not State.CLOSED:
+            self.state = State.LAGGING
+
+    def resume(self) -> bool:
+        """The transport has room again. True where a read is due."""
+        if self.state is State.LAGGING:
+            self.state = State.JOINING
+            return True
+        return False
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End it from our side; idempotent."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._sink.close(code, reason)
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        self.state = State.CLOSED
+
+    def _is(self, state: State) -> bool:
+        return self.state is state  # a write may have changed it
+
+    def _write(self, frame: Frame) -> None:
+        self.sent += 1
+        self._sink.write(frame)

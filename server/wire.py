@@ -1,0 +1,200 @@
+"""The wire protocol: frames to values and back, and the close codes. Pure: bytes in, bytes out.
+
+A frame is compact JSON text. What devices send is decoded leniently (fields we do not know are ignored), what we send
+is built from parts that are already JSON: a clear is encoded once a batch and written to every session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from server.errors import BadRequest
+from server.events import Cursor, DeviceId, Event, Seq, device_id
+
+SYNC_PATH: Final = "/api/v1/sync"
+HANDLED_PATH: Final = "/api/v1/Agents/Pocket/NotificationsHandled"
+SUBPROTOCOL: Final = "clearsync.v1"
+PAGE_EVENTS: Final = 500
+"""The most events of one catch-up frame; more only where one score has more (a batch is never split)."""
+MAX_REF: Final = 64
+
+
+class CloseCode(IntEnum):
+    """Why a session ended, and whether to come back."""
+
+    GOING_AWAY = 1001
+    """The other side leaves."""
+    INTERNAL_ERROR = 1011
+    """We failed: come back with backoff."""
+    RESTART = 1012
+    """This worker drains: come back, with jitter."""
+    CREDENTIALS_EXPIRED = 4001
+    """Come back with new credentials."""
+    FORBIDDEN = 4003
+    """Known, and not allowed: do not come back."""
+    TOO_MANY_SESSIONS = 4008
+    """Come back after a minute or more."""
+    PROTOCOL_ERROR = 4009
+    """The device sent what is no frame: do not come back before it is mended."""
+
+    @property
+    def reconnect(self) -> bool:
+        """Whether a client should connect again by itself."""
+        return self not in (CloseCode.FORBIDDEN, CloseCode.PROTOCOL_ERROR)
+
+
+class ErrorCode:
+    """The `code` of an `error` frame."""
+
+    BAD_EVENTS: Final = "bad_events"
+    FORBIDDEN: Final = "forbidden"
+    BUSY: Final = "busy"
+    UNAVAILABLE: Final = "unavailable"
+    UNKNOWN_TYPE: Final = "unknown_type"
+
+
+class Frame:
+    """One frame on its way to devices. `seq` is the position a session has reached once it is written."""
+
+    __slots__ = ("_websocket", "json", "seq")
+
+    def __init__(self, json: bytes, seq: int = -1) -> None:
+        self.json = json
+        self.seq = seq
+        self._websocket: bytes | None = None
+
+    @property
+    def websocket(self) -> bytes:
+        """As one unmasked text frame (RFC 6455, 5.2); made once, whatever the number of sessions."""
+        if self._websocket is None:
+            self._websocket = _text_head(len(self.json)) + self.json
+        return self._websocket
+
+
+def _text_head(length: int) -> bytes:
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big")
+    return b"\x81\x7f" + length.to_bytes(8, "big")
+
+
+_encode = msgspec.json.encode
+
+
+def welcome(cursor: Cursor, now: int, ping_s: float) -> Frame:
+    """Always the first frame. `now`: the store's clock in ms; `ping_s`: after so long without a frame, ask."""
+    return Frame(_encode({"type": "welcome", "cursor": str(cursor), "now": now, "ping": round(ping_s)}), cursor.seq)
+
+
+def clear(store: str, seq: int, events: bytes, *, at: int | None = None) -> Frame:
+    """A live clear: `events` is the JSON array of the batch. `at` (ms, by default `seq`) is when it was handled."""
+    time = seq if at is None else at
+    return Frame(b'{"type":"clear","cursor":"%b-%d","at":%d,"events":%b}' % (store.encode(), seq, time, events), seq)
+
+
+def reset(store: str, seq: int) -> Frame:
+    """History is gone: the device refetches its list; what is retained follows."""
+    return Frame(b'{"type":"reset","cursor":"%b-%d"}' % (store.encode(), seq), seq)
+
+
+def pages(store: str, seq: int, entries: Sequence[tuple[bytes, int]]) -> Iterator[Frame]:
+    """The retained `entries` (member, score; ascending) as clears that each carry the cursor after them.
+
+    The last carries `seq`, the position of the whole read. One score is never split over two frames: a device that
+    stored the cursor of the first would never see the rest.
+    """
+    start = 0
+    while start < len(entries):
+        end = min(start + PAGE_EVENTS, len(entries))
+        while end < len(entries) and entries[end][1] == entries[end - 1][1]:
+            end += 1
+        at = entries[end - 1][1]
+        events = handled_at(entries[start:end])
+        yield clear(store, seq if end == len(entries) else at, events, at=at)
+        start = end
+
+
+def handled_at(entries: Iterable[tuple[bytes, int]]) -> bytes:
+    """Entries (member, score) as a JSON array of events that each carry when they were handled, `At`, in ms."""
+    return b"[" + b",".join([Event.of_member(m).json + b',"At":%d}' % at for m, at in entries]) + b"]"
+
+
+def snapshot(cursor: Cursor, *, reset: bool, entries: Iterable[tuple[bytes, int]]) -> bytes:
+    """The one-shot answer: what a websocket would have been sent, as one JSON object."""
+    head = b'{"cursor":"%b","reset":%b,"events":' % (str(cursor).encode(), b"true" if reset else b"false")
+    return head + handled_at(entries) + b"}"
+
+
+def _with_ref(kind: str, ref: str | None) -> dict[str, object]:
+    return {"type": kind} if ref is None else {"type": kind, "ref": ref}
+
+
+def pong() -> Frame:
+    """The answer to a device's `ping`."""
+    return Frame(b'{"type":"pong"}')
+
+
+def recorded(ref: str | None) -> Frame:
+    """The answer to `handled`. It carries no cursor: it overtakes clears that were recorded before it."""
+    return Frame(_encode(_with_ref("recorded", ref)))
+
+
+def checked(ref: str | None, entries: Iterable[tuple[bytes, int]]) -> Frame:
+    """The answer to `check`: those of the asked events that are handled, with the time."""
+    return Frame(_encode({**_with_ref("checked", ref), "events": msgspec.Raw(handled_at(entries))}))
+
+
+def error(ref: str | None, code: str, message: str) -> Frame:
+    """A device's frame was refused; the session goes on."""
+    return Frame(_encode({**_with_ref("error", ref), "code": code, "message": message}))
+
+
+class DeviceFrame(msgspec.Struct, frozen=True):
+    """What a device sends. `events` is None where absent; unknown fields are ignored."""
+
+    type: Any = None
+    ref: Any = None
+    events: Any = None
+
+
+_decoder = msgspec.json.Decoder(DeviceFrame)
+
+
+class NotAFrame(ValueError):
+    """What a device sent is not a frame at all (close code 4009)."""
+
+
+def decode(text: bytes) -> DeviceFrame:
+    """A device's frame, or `NotAFrame` for what is no JSON object, or has a `ref` that can't be given back."""
+    try:
+        frame = _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise NotAFrame(f"not a frame: {problem}"[:100]) from None
+    if frame.ref is not None and not (isinstance(frame.ref, str) and len(frame.ref) <= MAX_REF):
+        raise NotAFrame(f"ref must be a string of at most {MAX_REF} characters")
+    return frame
+
+
+def position(cursor: Cursor | None, store: str) -> Seq | None:
+    """Where to read from for a device at `cursor`: nowhere without one, the beginning with another store's."""
+    if cursor is None:
+        return None
+    return cursor.seq if cursor.store == store else Seq(0)
+
+
+def sync_query(query: str) -> tuple[DeviceId, Cursor | None]:
+    """``device`` (required) and ``cursor`` (none: from now on) of a query string."""
+    try:
+        fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20))
+    except ValueError:
+        raise BadRequest("the query string is malformed") from None
+    if "device" not in fields:
+        raise BadRequest("device is missing from the query string")
+    cursor = fields.get("cursor", "")
+    return device_id(fields["device"]), Cursor.parse(cursor) if cursor else None

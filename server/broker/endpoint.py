@@ -51,7 +51,7 @@ class Endpoint:
         )
 
     async def connect(self, make: Callable[[], Link], name: str) -> Link:
-        """A link that has said HELLO. Raises OSError, `LinkLost`, `hiredis.ReplyError`, `StoreError`; bound it in time."""
+        """A link that has said HELLO. Raises OSError, `LinkLost`, `ReplyError`, `StoreError`; bound it in time."""
         loop = asyncio.get_running_loop()
         if self.path:
             _, link = await loop.create_unix_connection(make, self.path)

@@ -70,7 +70,7 @@ class Link(asyncio.Protocol):
             return
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(args)  # type: ignore[arg-type]  # declared for one argument)
+        self._out.append(hiredis.pack_command(args))  # type: ignore[arg-type]  # declared for one argument
         self._waiting.append((callback, confirms, self._loop.time()))
 
     def command(self, *args: bytes | str | int) -> asyncio.Future[Any]:

@@ -43,7 +43,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds: RequestBounds = app_state["bounds"]
-        self._in_head = True
+        self._head = self._heads = 1  # the number of the head that is read or awaited, 0 in a body
         self._head_bytes = 0
         self._whole = True
         self._refused = False
@@ -53,34 +53,29 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._begin_head()
+        self._give(self._bounds.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return  # lingering: read and forget
-        room = self._bounds.header_bytes - self._head_bytes
-        if self._in_head and len(data) > room:
-            self._feed(data[:room])
-            if self._in_head and not self._refused:
-                self._refuse(HeadersTooLarge(f"headers have more than {self._bounds.header_bytes} bytes, the limit"))
-                return
-            data = data[room:]
-        if self._in_head:
-            self._head_bytes += len(data)
-        self._feed(data)
-        if self._whole and not self._in_head:
+        """Feed the parser; a head no further than its limit at a time. What one read holds beyond a head is not
+        counted: it is bounded by the size of a read."""
+        while data and not self._refused:
+            head, room = self._head, self._bounds.header_bytes - self._head_bytes
+            part, data = (data[:room], data[room:]) if head else (data, b"")
+            super().data_received(part)
+            if head and head == self._head:
+                self._head_bytes += len(part)
+                if self._head_bytes >= self._bounds.header_bytes:
+                    self._refuse(HeadersTooLarge(f"headers have more than {self._bounds.header_bytes} bytes"))
+        if self._whole:
             self._bounds.unfinished.discard(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._bounds.unfinished.discard(self)
         super().connection_lost(exc)
 
-    def _feed(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
-
     def handle_websocket_upgrade(self) -> None:
         self._bounds.unfinished.discard(self)
+        self._refused = True  # what follows is the gateway's
         super().handle_websocket_upgrade()
 
     # httptools' callbacks
@@ -88,22 +83,21 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._whole = False
-        if not self._in_head:
-            self._begin_head()
+        self._give(self._bounds.header_timeout_s)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self.deadline = self.loop.time() + self._bounds.body_timeout_s
+        self._head = 0
+        self._give(self._bounds.body_timeout_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._whole = True
+        self._heads += 1
+        self._head, self._head_bytes = self._heads, 0
         super().on_message_complete()
 
-    def _begin_head(self) -> None:
-        self._in_head = True
-        self._head_bytes = 0
-        self.deadline = self.loop.time() + self._bounds.header_timeout_s
+    def _give(self, seconds: float) -> None:
+        self.deadline = self.loop.time() + seconds
         self._bounds.unfinished.add(self)
 
     # refusing
@@ -111,11 +105,11 @@ class BoundedHttp(HttpToolsProtocol):
     def late(self) -> None:
         """The deadline has passed."""
         self._bounds.unfinished.discard(self)
-        if self._whole and self._in_head:
+        if self._whole:
             self.transport.close()  # never began a request
             return
-        limit = self._bounds.header_timeout_s if self._in_head else self._bounds.body_timeout_s
-        self._refuse(RequestTimeout(f"{'headers' if self._in_head else 'body'} did not finish in {limit:g} s"))
+        limit = self._bounds.header_timeout_s if self._head else self._bounds.body_timeout_s
+        self._refuse(RequestTimeout(f"{'headers' if self._head else 'body'} did not finish in {limit:g} s"))
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's word for bytes that are no HTTP."""

@@ -16,7 +16,8 @@ Rules, each guarding against a loss:
 1. `seq` is the position up to which everything has been written to this session. It moves only by frames that were
    written, and by a read that says there is nothing more.
 2. A JOINING session is sent no live clear: the read from its `seq`, made after the channel was subscribed, finds all.
-3. It turns LIVE only where the channel has not moved past what was read; else it reads again.
+3. It turns LIVE only where the channel has not moved past what was read, and where the read was asked for after the
+   channel was last subscribed (what was announced between an earlier read and that is lost); else it reads again.
 4. A LIVE session skips what is ≤ its `seq`. The origin of a batch gets an empty clear with the cursor instead, so that
    its next catch-up does not replay its own.
 5. Where the channel does not continue (`prev` is not its last), the events are handed over with the cursor unmoved,
@@ -72,7 +73,7 @@ class Handled(NamedTuple):
         """The position of a `reset` frame: just before all that is retained, so that a cut behind it loses nothing."""
         return min(self.seq, self.entries[0][1] - 1) if self.entries else self.seq
 
-    def frames(self) -> list[Frame] | tuple[()]:
+    def frames(self) -> list[Frame]:
         """All frames of this read, in order."""
         head = [wire.reset(self.store, self.reset_seq)] if self.reset else []
         return [*head, *wire.pages(self.store, self.seq, self.entries)]
@@ -133,11 +134,11 @@ class Session:
         self._write(frame)
         return self._is(State.JOINING)
 
-    def caught_up(self, read: Handled, last: int) -> None:
-        """All of `read` is written and the channel's last is `last`: LIVE, unless it has moved on (rule 3)."""
+    def caught_up(self, read: Handled, *, live: bool) -> None:
+        """All of `read` is written. `live`: the channel has not moved on since, nor been subscribed again (rule 3)."""
         if self.state is State.JOINING:
             self.seq = Seq(read.seq)
-            if last <= read.seq:
+            if live:
                 self.state = State.LIVE
 
     def announce(self, seq: int, frame: Frame) -> bool:

@@ -19,7 +19,7 @@ from server.events import Cursor, DeviceId, Event, Seq, device_id
 SYNC_PATH: Final = "/api/v1/sync"
 HANDLED_PATH: Final = "/api/v1/Agents/Pocket/NotificationsHandled"
 SUBPROTOCOL: Final = "clearsync.v1"
-PAGE_EVENTS: Final = 500
+PAGE_EVENTS = 500
 """The most events of one catch-up frame; more only where one score has more (a batch is never split)."""
 MAX_REF: Final = 64
 

@@ -37,29 +37,54 @@ _SUBSCRIBE_SLICE: Final = 1000
 _log = logs.get("clearsync.store")
 
 
-class _Call:
-    """One EVALSHA under way; a store that does not know the script is given it, once."""
+class _Script:
+    """A script of ours; its SHA-1 is how the store names it."""
 
-    __slots__ = ("_args", "_convert", "_future", "_link", "_source")
+    def __init__(self, name: str) -> None:
+        self.source = (files("server.broker") / "scripts" / name).read_bytes()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+        self._loading = False
+
+    def run(self, link: Link, convert: Callable[[Any], Any], *args: bytes | str | int) -> asyncio.Future[Any]:
+        """EVALSHA with one key; the future holds the converted reply, or raises `Unavailable`."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        command = (b"EVALSHA", self.sha, 1, *args)
+        link.send(_Call(link, self, future, convert, command), *command)
+        return future
+
+    def load(self, link: Link) -> None:
+        """Give it to the store, ahead of whatever is sent after this; once, however many have missed it."""
+        if not self._loading:
+            self._loading = True
+            link.send(self._loaded, b"SCRIPT", b"LOAD", self.source)
+
+    def _loaded(self, reply: Any) -> None:
+        self._loading = False
+
+
+class _Call:
+    """One EVALSHA under way; where the store does not know the script, it is loaded and the call sent again, once."""
+
+    __slots__ = ("_args", "_convert", "_future", "_link", "_script")
 
     def __init__(
         self,
         link: Link,
-        source: bytes,
+        script: _Script,
         future: asyncio.Future[Any],
         convert: Callable[[Any], Any],
         args: tuple[bytes | str | int, ...],
     ) -> None:
         self._link = link
-        self._source: bytes | None = source
+        self._script: _Script | None = script
         self._future = future
         self._convert = convert
         self._args = args
 
     def __call__(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError) and self._source is not None and str(reply).startswith("NOSCRIPT"):
-            self._link.send(_ignore, b"SCRIPT", b"LOAD", self._source)
-            self._source = None
+        if isinstance(reply, hiredis.ReplyError) and self._script is not None and str(reply).startswith("NOSCRIPT"):
+            self._script.load(self._link)
+            self._script = None
             self._link.send(self, *self._args)
         elif self._future.done():  # the caller gave up
             pass
@@ -67,21 +92,6 @@ class _Call:
             self._future.set_exception(_unavailable(reply))
         else:
             self._future.set_result(self._convert(reply))
-
-
-class _Script:
-    """A script of ours; its SHA-1 is how the store names it."""
-
-    def __init__(self, name: str) -> None:
-        self.source = (files("server.broker") / "scripts" / name).read_bytes()
-        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
-
-    def run(self, link: Link, convert: Callable[[Any], Any], *args: bytes | str | int) -> asyncio.Future[Any]:
-        """EVALSHA with one key; the future holds the converted reply, or raises `Unavailable`."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        command = (b"EVALSHA", self.sha, 1, *args)
-        link.send(_Call(link, self.source, future, convert, command), *command)
-        return future
 
 
 def _ignore(reply: Any) -> None:
@@ -224,7 +234,7 @@ class RedisBroker:
         return f"{self._prefix}:{{{agent.tag}}}".encode()
 
     def _command_link(self) -> Link:
-        if self._commands is None:
+        if self._commands is None or not self._commands.alive:
             raise Unavailable()
         return self._commands
 
@@ -237,7 +247,9 @@ class RedisBroker:
 
     @property
     def ready(self) -> bool:
-        return self._commands is not None and self._listening
+        commands, listener = self._commands, self._listener
+        up = commands is not None and commands.alive and listener is not None and listener.alive
+        return up and self._listening
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
         link, key = self._command_link(), self._key(agent)

@@ -37,13 +37,14 @@ _log = logs.get(__name__)
 class Channel:
     """One agent's sessions in this worker; a `Subscriber` of the broker."""
 
-    __slots__ = ("_hub", "agent", "empty_since", "last", "queued", "sessions", "subscribed")
+    __slots__ = ("_hub", "agent", "empty_since", "last", "queued", "sessions", "subscribed", "subscriptions")
 
     def __init__(self, agent: AgentId, hub: Hub) -> None:
         self.agent = agent
         self.sessions: list[Session] = []
         self.last = -1
         self.subscribed = False
+        self.subscriptions = 0
         self.queued = False
         self.empty_since = 0.0
         self._hub = hub
@@ -67,19 +68,27 @@ class Channel:
     def confirmed(self) -> None:
         """Subscribed, at first or again: what was announced before may have been missed."""
         self.subscribed = True
+        self.subscriptions += 1
         for session in self.sessions:
             session.gap(self._hub.store_id)
         self._hub.enqueue(self)
 
-    def read_to(self, seq: int, *, went_back: bool) -> None:
-        """A read found the store at `seq`. Where every live session stands there too, so does the channel; one that
-        does not is about to be sent what is announced up to there. `went_back`: the store does not know the positions
-        announced before, from here its own count holds."""
-        if seq > self.last:
-            if not any(s.state is State.LIVE and (s.seq or 0) < seq for s in self.sessions):
-                self.last = seq
-        elif went_back:
-            self.last = seq
+    def settle(self, sessions: list[Session], read: Handled, subscriptions: int, last: int) -> None:
+        """`sessions` have taken all of `read`, asked for when the channel stood at `subscriptions` and `last`.
+
+        Where every live session stands at the read's position, so does the channel; one that does not is about to be
+        sent what is announced up to there. A store that knows less than was announced before it was asked went back:
+        from here on its own count holds, and the sessions read once more.
+        """
+        current = subscriptions == self.subscriptions
+        live = current and self.last <= read.seq
+        for session in sessions:
+            session.caught_up(read, live=live)
+        if current and read.seq > self.last:
+            if not any(s.state is State.LIVE and (s.seq or 0) < read.seq for s in self.sessions):
+                self.last = read.seq
+        elif read.seq < last:
+            self.last = read.seq
 
     def joining(self) -> dict[int | None, list[Session]]:
         """The sessions that wait for a read, by the position they stand at."""
@@ -219,12 +228,16 @@ class Hub:
             if not groups:
                 return False
             for position, sessions in groups.items():
+                asked = (channel.subscriptions, channel.last)
                 read = await self.broker.read(channel.agent, position)
                 if read.store == self.store_id:
-                    await self._deliver(channel, sessions, position, read)
+                    sessions = await self._deliver(sessions, read)
+                if read.store == self.store_id:
+                    channel.settle(sessions, read, *asked)
         return True  # moved on three times: others first
 
-    async def _deliver(self, channel: Channel, sessions: list[Session], position: int | None, read: Handled) -> None:
+    async def _deliver(self, sessions: list[Session], read: Handled) -> list[Session]:
+        """Write all of `read`; those that took it all."""
         self.metrics.catch_ups_total += len(sessions)
         self.metrics.resets_total += len(sessions) if read.reset else 0
         for session in sessions:
@@ -233,11 +246,9 @@ class Hub:
             if number:
                 await asyncio.sleep(0)  # a long catch-up leaves the loop to others between its frames
                 if read.store != self.store_id:
-                    return
+                    return []
             sessions = [session for session in sessions if session.push(frame)]
-        for session in sessions:
-            session.caught_up(read, channel.last)
-        channel.read_to(read.seq, went_back=read.reset and position is not None and read.seq < position)
+        return sessions
 
     # sweep and release
 
@@ -254,11 +265,11 @@ class Hub:
             except Unavailable:
                 continue  # the reconnect compares everybody
 
-    async def sweep(self, channels: Iterable[Channel]) -> None:
+    async def sweep(self, channels: Iterable[Channel], settle_s: float = 1.0) -> None:
         """Compare `channels` with the store, twice, since an announcement may be on its way; repair what is behind."""
         behind = await self._behind([c for c in channels if c.subscribed and c.last >= 0])
         if behind:
-            await asyncio.sleep(2 * _RETRY_S)
+            await asyncio.sleep(settle_s)
             for channel in await self._behind(behind):
                 _log.warning("missed a clear", agent=str(channel.agent))
                 self.metrics.clears_found_by_sweep_total += 1

@@ -1,0 +1,145 @@
+"""Frames and cursors: what leaves is exact, what comes in is read leniently."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Opcode
+from websockets.streams import StreamReader
+
+from server import wire
+from server.errors import BadRequest
+from server.events import Cursor, Event, EventType, Seq
+from server.wire import CloseCode, Frame
+
+members = st.builds(lambda t, i: Event(t, i).member, st.sampled_from(EventType), st.integers(-(2**31), 2**31 - 1))
+entry_lists = st.lists(st.tuples(members, st.integers(1, 60)), max_size=60).map(lambda e: sorted(e, key=lambda x: x[1]))
+
+
+def test_a_live_clear_is_compact_json() -> None:
+    frame = wire.clear("k3f9", 1795, b'[{"Type":"NewTicket","Id":1}]')
+    assert frame.json == b'{"type":"clear","cursor":"k3f9-1795","at":1795,"events":[{"Type":"NewTicket","Id":1}]}'
+    assert frame.seq == 1795
+
+
+@given(entry_lists, st.integers(1, 9))
+def test_pages_never_split_a_score_and_lose_nothing(entries: list[tuple[bytes, int]], size: int) -> None:
+    before, wire.PAGE_EVENTS = wire.PAGE_EVENTS, size
+    try:
+        frames = list(wire.pages("s", 100, entries))
+    finally:
+        wire.PAGE_EVENTS = before
+    pages: list[dict[str, Any]] = [json.loads(frame.json) for frame in frames]
+    sent = [(Event.parse(e["Type"], e["Id"]).member, e["At"]) for page in pages for e in page["events"]]
+    assert sent == entries
+    for frame, page in zip(frames, pages, strict=True):
+        assert page["cursor"] == f"s-{frame.seq}"
+    for frame, page in zip(frames[:-1], pages[1:], strict=True):
+        assert all(event["At"] > frame.seq for event in page["events"]), "a resume from here would miss these"
+    for page in pages:
+        without_last_score = [e for e in page["events"] if e["At"] < page["events"][-1]["At"]]
+        assert len(page["events"]) <= size or len(without_last_score) < size
+    if frames:
+        assert frames[-1].seq == 100
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536, 70000])
+def test_a_frame_is_one_unmasked_websocket_text_frame(length: int) -> None:
+    from websockets.frames import Frame as Parsed
+
+    reader = StreamReader()
+    reader.feed_data(Frame(b"x" * length).websocket)
+    parser = Parsed.parse(reader.read_exact, mask=False)
+    with pytest.raises(StopIteration) as parsed:
+        next(parser)
+    frame = parsed.value.value
+    assert (frame.opcode, bytes(frame.data), frame.fin) == (Opcode.TEXT, b"x" * length, True)
+
+
+def test_answers_give_the_ref_back_only_where_there_was_one() -> None:
+    assert wire.recorded("r").json == b'{"type":"recorded","ref":"r"}'
+    assert wire.recorded(None).json == b'{"type":"recorded"}'
+    assert json.loads(wire.checked("r", [(b"1:5", 9)]).json) == {
+        "type": "checked",
+        "ref": "r",
+        "events": [{"Type": "NewTicket", "Id": 5, "At": 9}],
+    }
+    assert json.loads(wire.error(None, "busy", "wait").json) == {"type": "error", "code": "busy", "message": "wait"}
+
+
+def test_decode_ignores_what_it_does_not_know() -> None:
+    frame = wire.decode(b'{"type":"check","ref":"r","events":[1],"new":{"a":1}}')
+    assert (frame.type, frame.ref, frame.events) == ("check", "r", [1])
+    assert wire.decode(b"{}").type is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"1",
+        b'"ping"',
+        b"null",
+        b'{"type":"ping"',
+        b"\xff",
+        b'{"ref":1}',
+        b'{"ref":"%b"}' % (b"x" * 65),
+    ],
+)
+def test_decode_refuses_what_is_no_frame(text: bytes) -> None:
+    with pytest.raises(wire.NotAFrame):
+        wire.decode(text)
+
+
+def test_decode_refuses_nesting_that_is_too_deep() -> None:
+    with pytest.raises(wire.NotAFrame):
+        wire.decode(b'{"events":' + b"[" * 60_000 + b"]" * 60_000 + b"}")
+
+
+def test_close_codes_say_whether_to_come_back() -> None:
+    assert {code for code in CloseCode if not code.reconnect} == {CloseCode.FORBIDDEN, CloseCode.PROTOCOL_ERROR}
+
+
+@pytest.mark.parametrize(
+    ("cursor", "position"),
+    [(None, None), ("0", 0), ("k3f9-17", 17), ("other-17", 0)],
+)
+def test_position(cursor: str | None, position: int | None) -> None:
+    assert wire.position(None if cursor is None else Cursor.parse(cursor), "k3f9") == position
+
+
+def test_cursors_round_trip() -> None:
+    for text in ("0", "k3f9-0", "k3f9-1795456363957"):
+        assert str(Cursor.parse(text)) == text
+    assert Cursor("k3f9", Seq(5)) == Cursor.parse("k3f9-5")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "-1", "k3f9", "k3f9-", "-5", "K-5", "k3f9-5x", "k3f9-1e3", "k 3-5", "k-" + "9" * 17]
+)
+def test_a_cursor_that_is_not_of_our_form_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest):
+        Cursor.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("query", "device", "cursor"),
+    [("device=phone", "phone", None), ("cursor=k3f9-1&device=a%3Ab", "a:b", "k3f9-1"), ("device=p&cursor=", "p", None)],
+)
+def test_sync_query(query: str, device: str, cursor: str | None) -> None:
+    found, at = wire.sync_query(query)
+    assert (found, str(at) if at else None) == (device, cursor)
+
+
+@pytest.mark.parametrize(
+    "query", ["", "cursor=0", "device=", "device=-", "device=%FF", "device=a%20b", "device=p&cursor=x"]
+)
+def test_sync_query_refuses(query: str) -> None:
+    with pytest.raises(BadRequest):
+        wire.sync_query(query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -43,13 +43,20 @@ _log = logs.get(__name__)
 class _Server(uvicorn.Server):
     """uvicorn's server, ended by its owner and not by signals; sessions are drained before connections are closed."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Any]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], None], drain: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
+        self._on_started = on_started
         self._drain = drain
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -117,10 +124,11 @@ class Worker:
                 max_sessions=settings.limits.sessions_per_worker,
             )
             app = _application(settings, authenticator, broker, metrics, lambda: self.ready, door, bounds)
-            self._server = _Server(_uvicorn_config(settings, app), self._drain)
-            self._serving = True
-            self._changed()
-            await self._server.serve(sockets=[self._listen])
+            self._server = _Server(_uvicorn_config(settings, app), self._started, self._drain)
+            try:
+                await self._server.serve(sockets=[self._listen])
+            finally:
+                authenticator.close()
 
     # what the supervisor asks
 
@@ -152,6 +160,10 @@ class Worker:
                 _log.info("TLS certificate reloaded")
             except OSError as problem:
                 _log.error("TLS certificate not reloaded, the old one stays", error=str(problem))
+
+    def _started(self) -> None:
+        self._serving = True
+        self._changed()
 
     def _changed(self) -> None:
         if self.ready != self._was_ready:

@@ -1,0 +1,80 @@
+# clearsync: `make serve` on a machine with Python 3.11 or later and make, nothing else.
+
+VENV := .venv
+VENDOR := tests/vendor
+# -P keeps a module of this folder from standing in for one of pip's
+PIP := $(VENV)/bin/python -P -m pip --disable-pip-version-check --no-input --quiet
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+# `make serve ARGS="--port 0"`, `make test ARGS="-k cursor"`, `make lock ARGS=--upgrade`
+ARGS :=
+# the Python that makes the environment; empty: the first that is new enough
+PYTHON :=
+
+.DELETE_ON_ERROR:
+.PHONY: help install serve test check lock clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+install: $(VENV)/.installed ## .venv with clearsync in it
+
+serve: install ## serve on http://127.0.0.1:8080, any user name signs in, data in .data (ARGS="--port 0")
+	@$(VENV)/bin/clearsync serve --dev --data-dir .data $(ARGS)
+
+test: $(VENV)/.installed-dev vendor-client check ## install what the tests need, check, run the tests (ARGS="-k cursor")
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)
+	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
+	$(LOCK) $(ARGS) --group build --output-file requirements-build.lock
+	$(LOCK) $(ARGS) --constraints requirements.lock --constraints requirements-build.lock \
+	    pyproject.toml --extra memory --group dev --output-file requirements-dev.lock
+
+clean: ## remove all that was made or installed here, but not .data
+	rm -rf $(VENV) $(VENDOR)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -path ./.data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A half-made environment is removed, or the next `make` would take it for a whole one.
+$(VENV)/bin/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$("$$python" --version)"; \
+	        "$$python" -m venv --clear $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "clearsync: $$python can't make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "clearsync: needs Python 3.11 or later, found none; if it has another name: make PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+# Stamps, so that a second `make serve` starts at once. Editable: a change of the code needs no new install.
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml server/__init__.py | $(VENV)/bin/python
+	@echo "installing clearsync into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Without Node.js the tests with the vendor's client are skipped; in CI they fail.
+.PHONY: vendor-client
+vendor-client:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	    $(MAKE) --no-print-directory --silent $(VENDOR)/node_modules/.package-lock.json; \
+	else \
+	    echo "no Node.js here: the tests with the vendor's client are left out"; \
+	fi
+
+$(VENDOR)/node_modules/.package-lock.json: $(VENDOR)/package-lock.json $(VENDOR)/package.json
+	cd $(VENDOR) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

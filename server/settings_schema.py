@@ -1,0 +1,174 @@
+"""The settings: every section and key with its type, its default, its unit and why it is there.
+
+A field's type ends with a text, the key's line in `config/clearsync.toml`. A name that ends in `_s` counts seconds, in
+`_bytes` bytes. What a type can't say about a value is in `settings_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+from msgspec.structs import fields
+
+from server.settings_rules import split_address
+
+FLAGS: Final = {
+    "server.host": "--host",
+    "server.port": "--port",
+    "server.workers": "--workers",
+    "store.url": "--store",
+    "store.data_dir": "--data-dir",
+    "dev": "--dev",
+    "insecure_http": "--insecure-http",
+}
+"""The settings that `serve` takes as flags; the two without a section are nothing else."""
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Bytes = Annotated[int, Meta(ge=1024, le=64 * 1024 * 1024)]
+Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Server(Section, frozen=True):
+    """Where it listens, and who stands before it."""
+
+    host: Annotated[str, "address to listen on; beyond loopback it wants TLS, or a proxy that ends it"] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), "port to listen on; 0 picks a free one and prints it"] = 8080
+    workers: Annotated[int, Meta(ge=1, le=64), "processes that serve; about one a core"] = 1
+    base_path: Annotated[str, "prefix of every path, where a proxy gives clearsync only a part of a host"] = ""
+    trusted_proxies: Annotated[tuple[str, ...], "addresses or networks whose X-Forwarded-* headers are believed"] = ()
+    tls_certificate: Annotated[str, "file of the certificate chain, PEM; read again on SIGHUP"] = ""
+    tls_key: Annotated[str, "file of its private key, PEM, not encrypted; read again on SIGHUP"] = ""
+    drain_s: Annotated[float, Meta(ge=0, le=3600), "seconds in which sessions are sent away before an exit"] = 10.0
+
+
+class Store(Section, frozen=True):
+    """Where the handled state lives."""
+
+    url: Annotated[str, "the store: embedded, or your redis://, rediss:// or unix:// (memory is for tests)"] = (
+        "embedded"
+    )
+    data_dir: Annotated[str, "directory of the embedded store; empty is the user's own data directory"] = ""
+    prefix: Annotated[str, "first part of every key and channel, so that others can use the same store"] = "cs"
+    retention_days: Annotated[int, Meta(ge=1, le=3650), "days for which an away device can still catch up"] = 30
+    max_events_per_agent: Annotated[int, Meta(ge=1000, le=1_000_000), "handled events kept an agent; bounds memory"] = (
+        10_000
+    )
+    timeout_s: Annotated[Seconds, "seconds after which a silent store is answered 503"] = 2.0
+
+    @property
+    def data_dir_path(self) -> Path:
+        """`data_dir`, or the user's data directory, as an absolute path. It need not exist yet."""
+        return Path(self.data_dir or platformdirs.user_data_dir("clearsync", appauthor=False)).absolute()
+
+
+class Gateway(Section, frozen=True):
+    """The devices' connections."""
+
+    allowed_origins: Annotated[tuple[str, ...], "browser origins that may connect; empty is this host's own"] = ()
+    ping_interval_s: Annotated[Seconds, "seconds between pings; keep it under every proxy's idle timeout"] = 25.0
+    ping_timeout_s: Annotated[Seconds, "seconds in which a ping is answered, or the device is gone"] = 10.0
+    max_frame_bytes: Annotated[Bytes, "bytes of the largest frame a device may send"] = 65_536
+
+
+class Auth(Section, frozen=True):
+    """Who may call."""
+
+    users_file: Annotated[str, "file of users, TOML; hashes come from `clearsync hash-password`"] = ""
+
+
+class Limits(Section, frozen=True):
+    """What one caller, and all together, may ask of a worker."""
+
+    body_bytes: Annotated[Bytes, "bytes of the largest request body; over it 413"] = 262_144
+    header_bytes: Annotated[Bytes, "bytes of the largest request head; over it 431"] = 16_384
+    header_timeout_s: Annotated[Seconds, "seconds in which a request's head must be complete"] = 10.0
+    body_timeout_s: Annotated[Seconds, "seconds in which its body must be complete"] = 30.0
+    requests_in_flight: Annotated[Count, "requests answered at one time by a worker; over it 503"] = 10_000
+    sessions_per_worker: Annotated[
+        int, Meta(ge=0, le=1_000_000_000), "devices connected to a worker; 0 is no limit"
+    ] = 0
+
+
+class Admin(Section, frozen=True):
+    """The operators' listener."""
+
+    listen: Annotated[str, "loopback host:port of metrics and health of all workers; empty is off"] = "127.0.0.1:9180"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of `listen`, None where it is off."""
+        return split_address(self.listen) if self.listen else None
+
+
+class Console(Section, frozen=True):
+    """The web page."""
+
+    enabled: Annotated[bool, "serve the web console; off, there is nothing to attack"] = False
+
+
+class Log(Section, frozen=True):
+    """What is written to stderr."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], "least level written; debug is a line a message"] = (
+        "info"
+    )
+    format: Annotated[Literal["auto", "text", "json"], "text for people, json for machines, auto asks the terminal"] = (
+        "auto"
+    )
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings. `dev` and `insecure_http` weaken the service: only a flag sets them, never a file left behind."""
+
+    server: Server = Server()
+    store: Store = Store()
+    gateway: Gateway = Gateway()
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    admin: Admin = Admin()
+    console: Console = Console()
+    log: Log = Log()
+    dev: bool = False
+    insecure_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: its place, its default, and one line on what it is and why."""
+
+    section: str
+    key: str
+    default: object
+    doc: str
+    type: Any
+
+    @property
+    def name(self) -> str:
+        """``section.key``, as messages and flags call it."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def environment(self) -> str:
+        """Its name in the environment."""
+        return f"CLEARSYNC_{self.section}__{self.key}".upper()
+
+
+def describe() -> Iterator[Key]:
+    """Every setting of the file and the environment, in the order of `config/clearsync.toml`."""
+    for section in fields(Settings):
+        if section.type is not bool:
+            for field in fields(section.type):
+                yield Key(section.name, field.name, field.default, get_args(field.type)[-1], field.type)
+
+
+KEYS: Final = {key.name: key for key in describe()}

@@ -32,7 +32,8 @@ class SyncOnce:
         here = Cursor(read.store, Seq(read.seq))
         tag = f'"{here}{"-reset" if read.reset else ""}"'.encode()
         asked = [t.strip() for name, value in scope["headers"] if name == b"if-none-match" for t in value.split(b",")]
-        unchanged = tag in asked or b"*" in asked
+        # compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes the tag a weak one
+        unchanged = b"*" in asked or tag in [t.removeprefix(b"W/") for t in asked]
         body = b"" if unchanged else wire.snapshot(here, reset=read.reset, entries=read.entries)
         headers = [(b"etag", tag), (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization, Accept")]
         if not unchanged:

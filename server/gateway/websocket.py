@@ -11,12 +11,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
-from websockets.exceptions import InvalidState
+from websockets.exceptions import InvalidState, SecurityError
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.http11 import Request
@@ -33,7 +33,9 @@ from server.errors import (
     BadRequest,
     ClearsyncError,
     Forbidden,
+    HeadersTooLarge,
     InvalidEvents,
+    MethodNotAllowed,
     Refused,
     TooLarge,
     Unauthenticated,
@@ -98,6 +100,7 @@ class Gateway(asyncio.Protocol):
         "_door",
         "_fragments",
         "_heard",
+        "_held",
         "_loop",
         "_opened",
         "_principal",
@@ -129,7 +132,8 @@ class Gateway(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._principal: Principal | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
+        self._held = False
         self._address = ""
         self._opened = 0.0
         self._slot = -1
@@ -140,8 +144,7 @@ class Gateway(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self._connections.add(self)
 
@@ -153,6 +156,8 @@ class Gateway(asyncio.Protocol):
                 self._requested(event)
             elif isinstance(event, WebSocketFrame):
                 self._received(event)
+        if self._ws.handshake_exc is not None:
+            self._unreadable(self._ws.handshake_exc)
         self._flush()
 
     def eof_received(self) -> None:
@@ -177,12 +182,16 @@ class Gateway(asyncio.Protocol):
             )
 
     def pause_writing(self) -> None:
-        if self._session is not None:
+        """A device that does not read is not heard either: answers to what it asks would pile up here."""
+        if self._session is not None and self._transport is not None:
             self._session.pause()
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._session is not None and self._principal is not None:
+        if self._session is not None and self._principal is not None and self._transport is not None:
             self._stuck_size = -1.0
+            self._heard = True  # it read, so it lives; its pong may be among what was not heard
+            self._transport.resume_reading()
             self._door.hub.resumed(self._principal.agent, self._session)
 
     def shutdown(self) -> None:
@@ -225,9 +234,8 @@ class Gateway(asyncio.Protocol):
             self._refuse(error, request)
         else:
             self._admit(request, asked, principal)
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._held:
             self._transport.resume_reading()
-            self._flush()
 
     def _admit(self, request: Request, asked: SyncRequest, principal: Principal) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -248,6 +256,8 @@ class Gateway(asyncio.Protocol):
         self._opened = self._loop.time()
         self._session = Session(asked.device, asked.cursor, self)
         self._slot = door.wheel.add(self)
+        self._held = True
+        self._transport.pause_reading()  # until it is welcomed: an answer must not come before (session rule 7)
         door.hub.join(principal.agent, self._session)
         _log.debug("session begun", agent=str(principal.agent), device=asked.device, address=self._address)
 
@@ -255,12 +265,19 @@ class Gateway(asyncio.Protocol):
         """Answer the handshake. False where it was no proper one."""
         response = self._ws.accept(request)
         if response.status_code != 101:
-            error = BadRequest(f"not a websocket handshake: {self._ws.handshake_exc}"[:200])
-            self._refuse(error)
+            self._refuse(_not_a_handshake(response.status_code, self._ws.handshake_exc))
             return False
         self._ws.send_response(response)
         self._flush()
         return True
+
+    def _unreadable(self, problem: Exception) -> None:
+        """uvicorn took the head for a request, `ServerProtocol` did not; what it would answer is plain text."""
+        self._ws.data_to_send()
+        if isinstance(problem, SecurityError):
+            self._refuse(HeadersTooLarge(f"request head: {problem}"))
+        else:
+            self._refuse(_not_a_handshake(400, problem.__cause__ or problem))
 
     def _refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
         """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
@@ -282,6 +299,9 @@ class Gateway(asyncio.Protocol):
     def write(self, frame: Frame) -> None:
         if self._transport is not None:
             self._transport.write(frame.websocket)
+            if self._held:  # the welcome
+                self._held = False
+                self._transport.resume_reading()
 
     def close(self, code: CloseCode, reason: str) -> None:
         try:
@@ -290,6 +310,7 @@ class Gateway(asyncio.Protocol):
             return  # the device was first
         self._flush()
         if self._transport is not None:
+            self._transport.resume_reading()  # for the answer
             self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
     def _flush(self) -> None:
@@ -299,7 +320,18 @@ class Gateway(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             else:
-                self._transport.close()
+                self._finish(self._transport)
+
+    def _finish(self, transport: asyncio.Transport) -> None:
+        """All is said. Where we ended it, what the device still sends is read and forgotten: closed at once, its system
+        would throw our close frame away with the connection."""
+        if self._session is not None:
+            self._session.closed()
+        if self._ws.close_rcvd is None and transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        self._loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
 
     # what the device sends
 
@@ -312,13 +344,13 @@ class Gateway(asyncio.Protocol):
         elif frame.opcode is Opcode.BINARY:
             session.close(CloseCode.PROTOCOL_ERROR, "frames are text")
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
-            text = bytes(frame.data)
-            if not frame.fin or self._fragments is not None:
-                self._fragments = [*(self._fragments or ()), text]
-                if not frame.fin:
-                    return
-                text, self._fragments = b"".join(self._fragments), None
-            self._message(session, text)
+            if self._fragments is not None:
+                self._fragments += frame.data
+            elif not frame.fin:
+                self._fragments = bytearray(frame.data)
+            if frame.fin:
+                text, self._fragments = self._fragments or frame.data, None
+                self._message(session, bytes(text))
 
     def _message(self, session: Session, text: bytes) -> None:
         try:
@@ -379,7 +411,7 @@ class Gateway(asyncio.Protocol):
             elif now - self._stuck_at >= STUCK_S:
                 transport.abort()
         elif self._ws.state is OPEN:
-            self._heard = False
+            self._heard = self._held  # one that we do not hear yet is not asked to answer
             transport.write(_PING)
 
     def overdue(self, now: float) -> None:
@@ -388,6 +420,15 @@ class Gateway(asyncio.Protocol):
         silent = session is not None and not self._heard and session.state is not State.LAGGING
         if silent and transport is not None:
             transport.abort()
+
+
+def _not_a_handshake(status: int, problem: BaseException | None) -> Refused:
+    message = f"not a websocket handshake: {problem}"[:200]
+    if status == 405:
+        return MethodNotAllowed(message, "GET")
+    error = BadRequest(message)
+    error.headers = (("Sec-WebSocket-Version", "13"),)  # RFC 6455, 4.4
+    return error
 
 
 _CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {

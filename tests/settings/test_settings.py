@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from server.errors import SettingsError
 from server.settings import KEYS, Key, Settings, check, describe, dump, is_loopback, load
-from server.settings_rules import RULES
+from server.settings.rules import RULES
 
-SAMPLE = Path(__file__).parents[1] / "config" / "clearsync.toml"
+SAMPLE = Path(__file__).parents[2] / "config" / "clearsync.toml"
 DEV: Mapping[str, object] = {"dev": True}
 
 

@@ -1,7 +1,7 @@
 """The settings: every section and key with its type, its default, its unit and why it is there.
 
 A field's type ends with a text, the key's line in `config/clearsync.toml`. A name that ends in `_s` counts seconds, in
-`_bytes` bytes. What a type can't say about a value is in `settings_rules`.
+`_bytes` bytes. What a type can't say about a value is in `rules`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platformdirs
 from msgspec import Meta
 from msgspec.structs import fields
 
-from server.settings_rules import split_address
+from server.settings.rules import split_address
 
 FLAGS: Final = {
     "server.host": "--host",

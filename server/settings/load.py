@@ -3,7 +3,7 @@
 1. Flags over environment over file over default. A value that is overridden must be good all the same.
 2. A name that nobody reads is refused, wherever it stands: a misspelt limit is no limit.
 3. A problem is one `SettingsError` line with the key, its value, where it was given, and the rule.
-4. What one key may be is said in `settings_schema` and `settings_rules`, what several may be together in `check`.
+4. What one key may be is said in `schema` and `rules`, what several may be together in `check`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ import msgspec
 from msgspec.structs import fields
 
 from server.errors import SettingsError
-from server.settings_rules import RULES, is_loopback, masked_url
-from server.settings_schema import FLAGS, KEYS, Key, Settings, describe
-
-__all__ = ["FLAGS", "KEYS", "Key", "Settings", "check", "describe", "dump", "is_loopback", "load", "masked_url"]
+from server.settings.rules import RULES, is_loopback, masked_url
+from server.settings.schema import FLAGS, KEYS, Key, Settings
 
 RESERVED: Final = frozenset({"CLEARSYNC_URL", "CLEARSYNC_USER", "CLEARSYNC_PASSWORD", "CLEARSYNC_CONFIG"})
 """Environment names that belong to the client commands and to `--config`, and are no settings."""

@@ -1,0 +1,113 @@
+"""``clearsync listen``: be one device, and show what it is told."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Protocol
+
+from server.cli.cursors import CursorStore, state_dir
+from server.cli.remote import Remote, add_arguments, hinting, remote
+from server.cli.screen import Lines, Screen
+from server.client import Client, Received
+from server.events import device_id
+
+
+class Show(Protocol):
+    """Where frames and the state of the connection go."""
+
+    def frame(self, received: Received) -> None: ...
+
+    def retrying(self, reason: str, wait_s: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def default_device() -> str:
+    """A stable id for this machine, made from its host name."""
+    return f"cli-{re.sub(r'[^A-Za-z0-9._~:-]', '-', socket.gethostname())}"[:64]
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its flags."""
+    parser = subparsers.add_parser(
+        "listen",
+        help="be one device of a user: show clears as they arrive",
+        description="Be one device of a user: show clears as they arrive, also those that came while it was away. "
+        "It goes on until Ctrl-C (exit code 0); exit code 1 where the server refuses it.",
+    )
+    add_arguments(parser)
+    parser.add_argument(
+        "--device", default=default_device(), help="the device's id, the same at every run (default %(default)s)"
+    )
+    parser.add_argument(
+        "--cursor",
+        help="where to go on from: 0 = all that is retained (default: where the last run with this server, "
+        "user and device ended; now, the first time)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one frame a line, as received; the default where stdout is no terminal"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C or a refusal. A reader that goes away (``| head``) is a normal end too."""
+    where = remote(args)
+    try:
+        with hinting(where):
+            asyncio.run(listen(where, device_id(args.device), args.cursor, _show(args, where)))
+    except KeyboardInterrupt:  # its only ordinary end
+        if sys.stdout.isatty():
+            print()  # after the terminal's ^C
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _show(args: argparse.Namespace, where: Remote) -> Show:
+    if args.json or not sys.stdout.isatty():
+        return Lines(sys.stdout.buffer, sys.stderr)
+    return Screen(sys.stdout, f"{where.user}'s {args.device} at {where.url}", color="NO_COLOR" not in os.environ)
+
+
+async def listen(where: Remote, device: str, cursor: str | None, show: Show) -> None:
+    """Show every frame; the cursor is remembered once a frame has been shown."""
+    store = CursorStore(state_dir(), url=where.url, user=where.user, device=device)
+    async with (
+        Client(
+            where.url,
+            user=where.user,
+            password=where.password,
+            device=device,
+            cursor=cursor if cursor is not None else store.load(),
+            on_cursor=_remember(store, show.note),
+            on_retry=show.retrying,
+        ) as client,
+        aclosing(client.frames()) as frames,
+    ):
+        async for received in frames:
+            show.frame(received)
+
+
+def _remember(store: CursorStore, note: Callable[[str], None]) -> Callable[[str], None]:
+    """Save each cursor; where that fails say so once and go on: showing clears matters more."""
+    complained = False
+
+    def save(cursor: str) -> None:
+        nonlocal complained
+        try:
+            store.save(cursor)
+        except OSError as error:
+            if not complained:
+                complained = True
+                note(f"the position can't be remembered in {store.path.parent}: {error.strerror}")
+
+    return save

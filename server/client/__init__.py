@@ -1,0 +1,36 @@
+"""The async Python client: what devices, the commands and the tests use. Imports only `events`, `wire` and `errors`."""
+
+from __future__ import annotations
+
+from server.client.client import Client, base_url, is_loopback
+from server.client.connection import Timing
+from server.client.frames import Clear, HandledEvent, Problem, Received, Reset, Welcome
+from server.client.retry import (
+    AccessRefused,
+    ClientError,
+    CredentialsRefused,
+    NotConnected,
+    RequestRefused,
+    ServerUnavailable,
+    UntrustedServer,
+)
+
+__all__ = [
+    "AccessRefused",
+    "Clear",
+    "Client",
+    "ClientError",
+    "CredentialsRefused",
+    "HandledEvent",
+    "NotConnected",
+    "Problem",
+    "Received",
+    "RequestRefused",
+    "Reset",
+    "ServerUnavailable",
+    "Timing",
+    "UntrustedServer",
+    "Welcome",
+    "base_url",
+    "is_loopback",
+]

@@ -1,0 +1,165 @@
+"""`clearsync listen`: as a process where signals, pipes and terminals matter, else as a function."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.cli import listen as module
+from server.cli.listen import default_device, listen
+from server.cli.remote import Remote
+from server.client import AccessRefused, Received
+from server.events import device_id
+from tests.client.fake_gateway import FakeGateway, clear, gateway, says, says_and_closes, welcome
+
+
+class Seen:
+    """Notes what it is given to show."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.notes: list[str] = []
+
+    def frame(self, received: Received) -> None:
+        self.texts.append(received.text)
+
+    def retrying(self, reason: str, wait_s: float) -> None:
+        self.notes.append(reason)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own place for cursors."""
+    monkeypatch.setattr(module, "state_dir", lambda: tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def broken_state(state: Path) -> Path:
+    """A file where the folder should be."""
+    state.touch()
+    return state
+
+
+async def _until_refused(fake: FakeGateway, seen: Seen, cursor: str | None = None, device: str = "phone") -> None:
+    with pytest.raises(AccessRefused):
+        await listen(Remote(fake.url, "ada", "dev"), device, cursor, seen)
+
+
+@pytest.mark.usefixtures("state")
+async def test_a_second_run_goes_on_where_the_first_ended() -> None:
+    scenes = [
+        says_and_closes(4003, welcome("a-1"), clear("a-2", 1)),
+        says_and_closes(4003, welcome("a-2")),
+        says_and_closes(4003, welcome("a-9")),
+        says_and_closes(4003, welcome("0"), clear("a-5")),
+        says_and_closes(4003, welcome("a-5")),
+    ]
+    async with gateway(*scenes) as fake:
+        seen = Seen()
+        await _until_refused(fake, seen)
+        assert seen.texts == [welcome("a-1"), clear("a-2", 1)]
+        await _until_refused(fake, seen)
+        await _until_refused(fake, seen, device="desk")
+        await _until_refused(fake, seen, cursor="0")
+        await _until_refused(fake, seen)
+        assert [fake.query(i).get("cursor") for i in range(5)] == [None, "a-2", None, "0", "a-5"]
+
+
+async def test_where_the_position_cant_be_remembered_it_says_so_once_and_goes_on(broken_state: Path) -> None:
+    seen = Seen()
+    async with gateway(says_and_closes(4003, welcome("a-1"), clear("a-2"), clear("a-3"))) as fake:
+        with pytest.raises(AccessRefused):
+            await listen(Remote(fake.url, "ada", "dev"), "phone", "0", seen)
+    assert len(seen.texts) == 3
+    assert len(seen.notes) == 1
+    assert str(broken_state) in seen.notes[0]
+
+
+def test_a_default_device_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("laptop", "ada's laptop (2)", "ö" * 300):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        assert device_id(default_device()) == default_device()
+
+
+@asynccontextmanager
+async def _run(fake: FakeGateway, tmp_path: Path, *flags: str, stdout: int = PIPE) -> AsyncIterator[Process]:
+    words = ["-m", "server", "listen", "--url", fake.url, "--user", "ada", "--device", "phone", *flags]
+    # Without what would change its output: it has to flush by itself.
+    changing = ("NO_COLOR", "PYTHONUNBUFFERED")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARSYNC_") and k not in changing}
+    environment["XDG_STATE_HOME"] = environment["HOME"] = str(tmp_path)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdout=stdout, stderr=PIPE, stdin=asyncio.subprocess.DEVNULL, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_piped_it_prints_frames_at_once_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    frames = [welcome("a-1"), clear("a-2", 12), '{"type":"soon",  "x":"ø"}']
+    async with gateway(says(*frames)) as fake, _run(fake, tmp_path) as process:
+        assert process.stdout is not None
+        assert [(await process.stdout.readline()).decode() for _ in frames] == [f + "\n" for f in frames]
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"", b"")
+    async with gateway(says(welcome("a-2"))) as fake:
+        # Another port is another server, so another position.
+        async with _run(fake, tmp_path) as process:
+            assert process.stdout is not None
+            await process.stdout.readline()
+        assert "cursor" not in fake.query(0)
+
+
+async def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    async with gateway(says_and_closes(4003, reason="not you")) as fake, _run(fake, tmp_path, "--json") as process:
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (1, b"", b"clearsync: forbidden (4003): not you\n")
+
+
+async def test_a_lost_connection_is_told_on_stderr(tmp_path: Path) -> None:
+    scenes = [says_and_closes(1012, welcome("a-1")), says(welcome("a-1"))]
+    async with gateway(*scenes) as fake, _run(fake, tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert (await process.stderr.readline()).startswith(b"clearsync: restart (1012), reconnecting in 0.")
+        assert len([await process.stdout.readline() for _ in range(2)]) == 2
+
+
+async def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    scene = says(welcome("a-1"), *[clear(f"a-{i}", i) for i in range(2, 2000)])
+    async with gateway(scene) as fake, _run(fake, tmp_path, stdout=writing) as process:
+        os.close(writing)
+        os.close(reading)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_in_a_terminal_it_is_for_people(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    async with gateway(says(welcome("a-1"), clear("a-2", 12))) as fake:
+        async with _run(fake, tmp_path, stdout=theirs):
+            os.close(theirs)
+            shown = b""
+            while b"NewTicket 12" not in shown:
+                shown += await asyncio.to_thread(os.read, ours, 4096)
+        assert f"\x1b[2mconnected: ada's phone at {fake.url}\x1b[0m".encode() in shown
+    os.close(ours)

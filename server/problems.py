@@ -14,9 +14,10 @@ JSON = "application/json; charset=utf-8"
 
 def problem_body(error: ClearsyncError) -> bytes:
     """The vendor's error shape."""
+    kind = Unavailable if isinstance(error, Unavailable) else type(error)  # which part of us failed is not told
     shape = {
         "Error": True,
-        "ErrorType": type(error).__name__,
+        "ErrorType": kind.__name__,
         "ErrorMessage": str(error),
         "ErrorSource": "clearsync",
     }

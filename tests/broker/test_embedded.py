@@ -17,9 +17,9 @@ import pytest
 from server.broker import binary, orphan
 from server.broker.binary import Binary
 from server.broker.embedded import EmbeddedStore, arguments
+from server.broker.locks import hold_data_dir, open_lock, try_lock
 from server.broker.whereabouts import LONGEST, Whereabouts
 from server.errors import DataDirInUse, SettingsError, StoreError
-from server.locks import hold_data_dir, open_lock, try_lock
 from tests.running import answers, client, is_alive, kill, wait_until
 
 pytestmark = pytest.mark.faults

@@ -1,0 +1,160 @@
+"""The parent of all: it owns the public socket, the store and the workers, and handles no device.
+
+1. Up: lock the data directory, bind, start the store, start the workers; what it prints says that all of them serve.
+2. Down: the workers drain, then the store ends, then the admin listener. A second signal cuts the drain short.
+3. In between whatever ends unasked is started again. Killed itself, it takes everything along: the workers by the
+   end of their control socket, the store by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+
+from server import logs
+from server.broker import binary
+from server.broker.embedded import EmbeddedStore
+from server.broker.locks import hold_data_dir
+from server.errors import StoreError
+from server.processes.admin import AdminServer, Readiness, admin_app
+from server.processes.banner import banner
+from server.processes.children import Backoff, Child
+from server.processes.control import Reload, Start
+from server.processes.listener import bind, url_of
+from server.settings import Settings
+
+log = logs.get("clearsync.supervisor")
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it. Raises `StartupError` where it does not come up."""
+    logs.configure(settings.log.level, settings.log.format)
+    asyncio.run(Supervisor(settings).run())
+
+
+class Supervisor:
+    """One service. `run` once, from the main thread: the kernel ends the store with the *thread* that forked it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._public: socket.socket | None = None
+        self._children: list[Child] = []
+        self._stopping = False
+        self._up = False
+        self._go = asyncio.Event()
+        """The store is up, or there is nothing left to wait for."""
+        self._admin_url: str | None = None
+
+    async def run(self) -> None:
+        """Come up, serve, go down in order. Raises `StartupError`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        with ExitStack() as held:
+            store = self._open_store(held)
+            server = self._settings.server
+            self._public = held.enter_context(await bind("server.port", server.host, server.port))
+            admin = await self._bind_admin(held)
+            try:
+                await self._run(store, admin)
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
+
+    def readiness(self) -> Readiness:
+        """How many workers serve."""
+        return Readiness(sum(child.ready for child in self._children), self._settings.server.workers)
+
+    def _open_store(self, held: ExitStack) -> EmbeddedStore | None:
+        if self._settings.store.url != "embedded":
+            return None
+        data_dir = self._settings.store.data_dir_path
+        held.enter_context(hold_data_dir(data_dir))
+        store = EmbeddedStore(data_dir, binary.find())
+        held.callback(store.close)
+        return store
+
+    async def _bind_admin(self, held: ExitStack) -> socket.socket | None:
+        address = self._settings.admin.address
+        if address is None:
+            return None
+        listener = held.enter_context(await bind("admin.listen", *address))
+        self._admin_url = url_of(listener)
+        return listener
+
+    async def _run(self, store: EmbeddedStore | None, admin: socket.socket | None) -> None:
+        # The workers' group is inside the store's: they have ended before it is told to, on failure too.
+        async with asyncio.TaskGroup() as others:
+            admin_server = AdminServer(admin_app(self.readiness))
+            if admin is not None:
+                others.create_task(admin_server.serve([admin]))
+            keeping = others.create_task(self._keep_store(store))
+            await self._go.wait()
+            if not self._stopping:
+                await self._keep_workers(store.url if store else self._settings.store.url)
+            log.info("workers have ended")
+            keeping.cancel()
+            await asyncio.wait({keeping})
+            admin_server.stop()
+
+    async def _keep_store(self, store: EmbeddedStore | None) -> None:
+        if store is None:
+            self._go.set()
+            return
+        backoff, loop = Backoff(), asyncio.get_running_loop()
+        while True:
+            born = loop.time()
+            try:
+                reason = f"status {await store.live(self._go.set)}"
+            except StoreError as problem:
+                if not self._go.is_set():
+                    raise
+                reason = str(problem)
+            pause_s = backoff.pause_s(loop.time() - born)
+            log.error("store ended", reason=reason, restart_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _keep_workers(self, store_url: str) -> None:
+        assert self._public is not None
+        async with asyncio.TaskGroup() as workers:
+            for number in range(self._settings.server.workers):
+                start = Start(settings=self._settings, store_url=store_url, worker=number)
+                child = Child(start, self._public, on_change=self._announce, is_up=lambda: self._up)
+                self._children.append(child)
+                workers.create_task(child.keep())
+
+    def _announce(self) -> None:
+        if self._up or self._stopping or not all(child.ready for child in self._children):
+            return
+        self._up = True
+        assert self._public is not None
+        url = url_of(self._public, "https" if self._settings.server.tls_certificate else "http")
+        with contextlib.suppress(OSError):  # nobody reads what we print
+            print(banner(self._settings, url + self._settings.server.base_path, self._admin_url), flush=True)
+            sys.stdout.flush()
+
+    def _stop(self) -> None:
+        drain_s = 0.0 if self._stopping else self._settings.server.drain_s
+        log.info("stopping", drain_s=drain_s)
+        self._stopping = True
+        self._go.set()
+        for child in self._children:
+            child.stop(drain_s)
+        if self._public is not None:
+            # Ours is only kept for the workers to come: as long as one of us has it open, the kernel takes connections.
+            self._public.close()
+
+    def _reload(self) -> None:
+        log.info("reloading")
+        for child in self._children:
+            child.send(Reload())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the others followed from it."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,165 @@
+"""The process of a worker: it takes orders from the supervisor, and ends with it.
+
+    python -m server.processes.worker <descriptor of the control socket> <descriptor of the listening socket>
+
+1. The supervisor decides. Ctrl-C and a hang-up reach every process of the group and are ignored here.
+2. SIGTERM to a worker alone drains it; the supervisor starts another.
+3. No supervisor, no worker: the end of the control socket closes all sessions, and a second later the process ends
+   whatever its loop is doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from server import logs
+from server.app import Worker
+from server.errors import StartupError
+from server.processes.control import Order, Report, Start, Stop, line, lines, order_of, start_of
+
+ORPHAN_S: Final = 1.0
+"""The time in which a worker says goodbye to its devices once the supervisor has gone."""
+
+
+class Stoppable(Protocol):
+    """What an order can ask of a worker. Called on its loop."""
+
+    def stop(self, drain_s: float) -> None: ...
+
+    def reload(self) -> None: ...
+
+
+class Orders(threading.Thread):
+    """Hands the supervisor's orders to the worker, on the worker's loop.
+
+    A thread and not a reader of the loop, so that a loop that is stuck outlives nobody.
+    """
+
+    def __init__(self, control: socket.socket, received: Iterator[bytes], worker: Stoppable) -> None:
+        super().__init__(daemon=True)
+        self._control = control
+        self._received = received
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+
+    def run(self) -> None:
+        for received in self._received:
+            self._tell(order_of(received))
+        if not self._ended:
+            self._tell(Stop(drain_s=0.0))
+            time.sleep(ORPHAN_S)
+            os._exit(1)
+
+    def end(self) -> None:
+        """Take no more orders; idempotent."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RD)
+
+    def _tell(self, order: Order) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._do, order)
+
+    def _do(self, order: Order) -> None:
+        if isinstance(order, Stop):
+            self._worker.stop(order.drain_s)
+        else:
+            self._worker.reload()
+
+
+class Service:
+    """The life of one worker, reported to the supervisor."""
+
+    def __init__(self, start: Start, control: socket.socket, listen: socket.socket) -> None:
+        self._drain_s = start.settings.server.drain_s
+        self._control = control
+        self._worker = Worker(start.settings, start.store_url, listen, self._on_ready)
+        self._life: asyncio.Task[None] | None = None
+        self._was_ready = False
+        self._given_up = False
+
+    async def run(self, received: Iterator[bytes]) -> int:
+        """Serve until `stop`; the exit status. The orders still to come are read from `received`."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop, self._drain_s)
+        orders = Orders(self._control, received, self)
+        self._life = loop.create_task(self._worker.run())
+        orders.start()
+        try:
+            await self._life
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+        except StartupError as problem:
+            self._report(Report(failed=str(problem), exit_code=problem.exit_code))
+            return problem.exit_code
+        finally:
+            orders.end()
+        return 0
+
+    def stop(self, drain_s: float) -> None:
+        """Drain over `drain_s` and end; a start that is not finished, which may take long, is given up."""
+        if self._was_ready:
+            self._worker.stop(drain_s)
+        elif self._life is not None and not self._given_up:
+            self._given_up = True
+            self._life.cancel()
+
+    def reload(self) -> None:
+        """Read the TLS files again."""
+        self._worker.reload()
+
+    def _on_ready(self, ready: bool) -> None:
+        self._was_ready |= ready
+        self._report(Report(ready=ready))
+
+    def _report(self, message: Report) -> None:
+        # A few bytes into an empty buffer do not block; a supervisor that has gone is the orders' business.
+        with contextlib.suppress(OSError):
+            self._control.sendall(line(message))
+
+
+def main() -> int:
+    """Serve until told to stop; the exit status."""
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    control, listen = (_inherited(argument) for argument in sys.argv[1:3])
+    with control, listen:
+        received = lines(control)
+        if (first := next(received, None)) is None:
+            return 0
+        start = start_of(first)
+        logs.configure(start.settings.log.level, start.settings.log.format)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(start, control, received, listen))
+
+
+async def _serve(start: Start, control: socket.socket, received: Iterator[bytes], listen: socket.socket) -> int:
+    return await Service(start, control, listen).run(received)
+
+
+def _inherited(descriptor: str) -> socket.socket:
+    os.set_inheritable(int(descriptor), False)
+    return socket.socket(fileno=int(descriptor))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The wheel of pings, with the time passed in."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from server.gateway.keepalive import TICK_S, Wheel
+
+
+class Member:
+    """Notes when it was asked what."""
+
+    def __init__(self) -> None:
+        self.pings: list[float] = []
+        self.overdues: list[float] = []
+
+    def ping(self, now: float) -> None:
+        self.pings.append(now)
+
+    def overdue(self, now: float) -> None:
+        self.overdues.append(now)
+
+
+def turned(wheel: Wheel, ticks: int, start: int = 0) -> None:
+    """So many ticks, each at its time."""
+    for tick in range(start, start + ticks):
+        wheel.turn(tick * TICK_S)
+
+
+@pytest.mark.parametrize(("interval_s", "timeout_s"), [(25, 10), (1, 0.5), (25, 24.9), (2, 0.01), (0.5, 0.25)])
+def test_each_member_is_pinged_once_an_interval_and_asked_a_timeout_later(interval_s: float, timeout_s: float) -> None:
+    wheel = Wheel(interval_s, timeout_s)
+    members = [Member() for _ in range(250)]
+    for member in members:
+        wheel.add(member)
+    slots = round(interval_s / TICK_S)
+    turned(wheel, slots * 4)
+    wait = max(1, min(slots - 1, round(timeout_s / TICK_S))) * TICK_S
+    for member in members:
+        assert len(member.pings) == 4
+        gaps = {b - a for a, b in zip(member.pings, member.pings[1:], strict=False)}
+        assert gaps == {slots * TICK_S}
+        asked = [at for at in member.overdues if at > member.pings[0]]
+        assert asked == [at + wait for at in member.pings if at + wait < slots * 4 * TICK_S]
+
+
+def test_members_are_dealt_evenly_so_that_no_tick_has_many() -> None:
+    wheel = Wheel(25, 10)
+    members = [Member() for _ in range(1000)]
+    for member in members:
+        wheel.add(member)
+    turned(wheel, 100)
+    a_tick = Counter(at for member in members for at in member.pings)
+    assert len(a_tick) == 100
+    assert set(a_tick.values()) == {10}
+
+
+def test_a_member_is_asked_only_after_its_first_ping_or_before_it_was_ever_pinged() -> None:
+    """`overdue` may come first, within the first interval: a member has to take a new connection for heard."""
+    wheel = Wheel(1, 0.5)
+    member = Member()
+    wheel.add(member)
+    turned(wheel, 4)
+    assert len(member.pings) == len(member.overdues) == 1
+
+
+def test_a_member_that_left_is_not_turned_any_more() -> None:
+    wheel = Wheel(1, 0.5)
+    member, other = Member(), Member()
+    slot = wheel.add(member)
+    wheel.add(other)
+    wheel.discard(member, slot)
+    wheel.discard(member, slot)
+    turned(wheel, 8)
+    assert member.pings == member.overdues == []
+    assert len(other.pings) == 2
+
+
+def test_a_member_may_leave_while_it_is_turned() -> None:
+    wheel = Wheel(0.5, 0.25)
+    slots: dict[Member, int] = {}
+
+    class Leaving(Member):
+        def ping(self, now: float) -> None:
+            super().ping(now)
+            wheel.discard(self, slots[self])
+
+        def overdue(self, now: float) -> None:
+            super().overdue(now)
+            wheel.discard(self, slots[self])
+
+    members = [Leaving() for _ in range(50)]
+    slots.update((member, wheel.add(member)) for member in members)
+    turned(wheel, 8)
+    assert all(len(member.pings) + len(member.overdues) == 1 for member in members)
+
+
+def test_the_shortest_interval_is_two_ticks() -> None:
+    """Anything less, and a ping and the question for its answer would be one."""
+    wheel = Wheel(0.01, 0.01)
+    member = Member()
+    wheel.add(member)
+    turned(wheel, 8)
+    assert len(member.pings) == 4
+    assert not set(member.pings) & set(member.overdues)

@@ -1,0 +1,288 @@
+"""The gateway's clocks, on a loop and a transport that do what the test says: what would take a minute in earnest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+from websockets.frames import Opcode
+
+from server.auth.address import client_address
+from server.auth.development import TENANT
+from server.auth.principal import Principal, Scope
+from server.events import AgentId
+from server.gateway.hub import Hub
+from server.gateway.keepalive import Wheel
+from server.gateway.websocket import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, STUCK_S, Door, Gateway
+from server.metrics import Metrics
+from server.session import Handled, Session
+from server.wire import CloseCode
+from tests.gateway.devices import masked, upgrade
+
+PING = b"\x89\x00"
+
+
+class Clock:
+    """As much of a loop as the gateway asks for: the time, and what is to happen later."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._later: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._later.append((self.now + delay, callback))
+
+    def advance(self, seconds: float) -> None:
+        """Let the time go by."""
+        self.now += seconds
+        for due, callback in list(self._later):
+            if due <= self.now:
+                self._later.remove((due, callback))
+                callback()
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written, and hands it to a device that reads when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gateway: Gateway | None = None
+        self.waiting = bytearray()
+        self.reading = True
+        self.closing = self.eof = self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.1", 5) if name == "peername" else default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == HIGH_WATER_BYTES
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.waiting)
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        assert not self.eof, "nothing is written after the end"
+        before = len(self.waiting)
+        self.waiting += data
+        if before <= HIGH_WATER_BYTES < len(self.waiting) and self.gateway:
+            self.gateway.pause_writing()
+
+    def drained(self, left: int = 0) -> bytes:
+        """What the device read, all but `left` bytes."""
+        before = len(self.waiting)
+        read = bytes(self.waiting[: before - left])
+        del self.waiting[: before - left]
+        if before > HIGH_WATER_BYTES // 4 >= left and self.gateway:
+            self.gateway.resume_writing()
+        return read
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Anybody:
+    """An authenticator that knows everybody already."""
+
+    def cached(self, authorization: bytes | None) -> Principal:
+        return Principal(AgentId.of(TENANT, "ada"), frozenset(Scope))
+
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        raise AssertionError("all are cached")
+
+
+class Store:
+    """A broker that confirms nothing, so that a session waits for its welcome until the test gives it."""
+
+    ready = True
+    store_id = "ab"
+
+    def subscribe(self, subscriber: object) -> None:
+        """Never confirmed."""
+
+
+class Connection:
+    """A gateway with its clock and transport."""
+
+    def __init__(self) -> None:
+        self.clock, self.transport = Clock(), Transport()
+        self.hub = Hub(Metrics(), ping_s=25)
+        self.hub.attach(cast(Any, Store()))
+        door = Door(
+            hub=self.hub,
+            broker=cast(Any, Store()),
+            authenticator=Anybody(),
+            wheel=Wheel(25, 10),
+            tasks=asyncio.TaskGroup(),
+            address_of=client_address(()),
+            base_path="",
+            allowed_origins=(),
+            max_frame_bytes=65536,
+            max_sessions=0,
+        )
+        config = uvicorn.Config("none", log_config=None)
+        self.gateway = Gateway(config, ServerState(), {"door": door}, cast(Any, self.clock))
+        self.transport.gateway = self.gateway
+        self.gateway.connection_made(self.transport)
+        self.gateway.data_received(upgrade(cast(Any, SimpleNamespace(port=1))))
+        assert self.transport.drained().startswith(b"HTTP/1.1 101 ")
+
+    @property
+    def session(self) -> Session:
+        (session,) = self.hub.sessions()
+        return session
+
+    def welcome(self) -> None:
+        """What the hub does after the first read."""
+        read = Handled("ab", 5, 0, False, 5, [])
+        self.session.welcome(read, 25)
+        self.session.caught_up(read, live=True)
+        assert b'"welcome"' in self.transport.drained()
+
+    def lag(self) -> None:
+        """The device stops reading, and the buffer fills."""
+        self.transport.write(b"x" * (HIGH_WATER_BYTES + 1))
+
+
+@pytest.fixture
+def connection() -> Connection:
+    """A session that waits for its welcome."""
+    return Connection()
+
+
+def test_a_device_is_heard_once_it_was_welcomed(connection: Connection) -> None:
+    assert not connection.transport.reading
+    connection.welcome()
+    assert connection.transport.reading
+
+
+def test_a_device_that_waits_for_its_welcome_need_not_answer(connection: Connection) -> None:
+    for _ in range(3):
+        connection.clock.advance(25)
+        connection.gateway.ping(connection.clock.now)
+        assert connection.transport.drained() == PING  # some middlebox may be waiting for a sign of life
+        connection.gateway.overdue(connection.clock.now + 10)
+    assert not connection.transport.aborted
+
+
+def test_a_live_device_has_to_answer(connection: Connection) -> None:
+    connection.welcome()
+    connection.gateway.ping(connection.clock.now)
+    assert connection.transport.drained() == PING
+    connection.gateway.data_received(masked(b"", Opcode.PONG))
+    connection.gateway.overdue(connection.clock.now + 10)
+    assert not connection.transport.aborted
+    connection.gateway.ping(connection.clock.now + 25)
+    connection.gateway.overdue(connection.clock.now + 35)
+    assert connection.transport.aborted
+
+
+def test_a_lagging_device_is_neither_pinged_nor_heard(connection: Connection) -> None:
+    connection.welcome()
+    connection.gateway.ping(connection.clock.now)
+    connection.lag()
+    assert not connection.transport.reading
+    connection.gateway.overdue(connection.clock.now + 10)
+    size = connection.transport.get_write_buffer_size()
+    connection.gateway.ping(connection.clock.now + 25)
+    assert connection.transport.get_write_buffer_size() == size
+    assert not connection.transport.aborted
+
+
+def test_a_device_that_has_just_drained_is_not_overdue(connection: Connection) -> None:
+    """Its pong is in the socket, behind the ping that it could read only now."""
+    connection.welcome()
+    connection.gateway.ping(connection.clock.now)
+    connection.lag()
+    connection.transport.drained()
+    assert connection.transport.reading
+    connection.gateway.overdue(connection.clock.now + 10)
+    assert not connection.transport.aborted
+
+
+def test_a_lagging_device_that_takes_nothing_for_a_minute_is_dead(connection: Connection) -> None:
+    connection.welcome()
+    connection.lag()
+    start = connection.clock.now
+    connection.gateway.ping(start)
+    connection.gateway.ping(start + STUCK_S - 1)
+    assert not connection.transport.aborted
+    connection.gateway.ping(start + STUCK_S)
+    assert connection.transport.aborted
+
+
+def test_a_lagging_device_that_takes_a_little_lives(connection: Connection) -> None:
+    connection.welcome()
+    connection.lag()
+    for minute in range(10):
+        connection.gateway.ping(connection.clock.now + minute * STUCK_S)
+        connection.transport.drained(left=connection.transport.get_write_buffer_size() - 1)
+    assert not connection.transport.aborted
+
+
+def test_a_second_lag_has_a_minute_of_its_own(connection: Connection) -> None:
+    connection.welcome()
+    connection.lag()
+    connection.gateway.ping(connection.clock.now)
+    connection.transport.drained()
+    connection.lag()
+    connection.gateway.ping(connection.clock.now + STUCK_S)
+    assert not connection.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [masked(b"\x03\xe8", Opcode.CLOSE), masked(b"x", Opcode.CONT)],
+    ids=["it closes", "it breaks a rule"],
+)
+def test_a_device_that_ends_and_does_not_read_is_let_go(connection: Connection, ending: bytes) -> None:
+    connection.welcome()
+    connection.transport.write(b"x" * 1000)
+    connection.gateway.data_received(ending)
+    connection.session.answer(cast(Any, None))  # nothing follows a close frame: this would fail
+    connection.gateway.ping(connection.clock.now)
+    connection.clock.advance(CLOSE_TIMEOUT_S - 0.1)
+    assert not connection.transport.aborted
+    connection.clock.advance(0.2)
+    assert connection.transport.aborted
+
+
+def test_a_close_of_ours_that_is_not_answered_is_cut_short(connection: Connection) -> None:
+    connection.welcome()
+    connection.session.close(CloseCode.RESTART, "restart")
+    assert connection.transport.drained() == b"\x88\x09\x03\xf4restart"
+    connection.clock.advance(CLOSE_TIMEOUT_S + 0.1)
+    assert connection.transport.aborted
+
+
+def test_a_close_of_ours_reaches_one_that_waits_for_its_welcome(connection: Connection) -> None:
+    connection.session.close(CloseCode.RESTART, "restart")
+    assert connection.transport.reading
+    connection.gateway.data_received(masked(b"\x03\xf4", Opcode.CLOSE))
+    assert connection.transport.closing
+    assert not connection.transport.aborted

@@ -94,14 +94,17 @@ _JSON_HEAD: Final = tuple(b'{"Type":"%s","Id":' % t.name.encode() for t in Event
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """A value for a message: short, and never walked into, since a caller chooses how long and deep it is."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _event_type(value: object) -> EventType:
     if isinstance(value, str):
         named = _TYPE_BY_FOLDED.get(value.lower())
-        if named is not None:
+        if named is not None and value.isascii():  # the Kelvin sign, too, has a k for its lower case
             return named
         if _DIGITS.fullmatch(value):
             value = int(value)
@@ -175,9 +178,10 @@ def property_of(raw: dict[str, object], name: str) -> object:
 
     The same property in two casings is ambiguous and refused.
     """
-    found = [key for key in raw if key.lower() == name.lower()]
+    wanted = name.lower()
+    found = [key for key in raw if key.lower() == wanted and key.isascii()]
     if len(found) > 1:
-        raise InvalidEvents(f"{name} is given {len(found)} times, as {', '.join(found)}")
+        raise InvalidEvents(f"{name} is given {len(found)} times, as {found[0]} and {found[1]}")
     return raw[found[0]] if found else ABSENT
 
 

@@ -111,13 +111,25 @@ def pages(store: str, seq: int, entries: Sequence[tuple[bytes, int]]) -> Iterato
     """
     start = 0
     while start < len(entries):
-        end = min(start + PAGE_EVENTS, len(entries))
-        while end < len(entries) and entries[end][1] == entries[end - 1][1]:
-            end += 1
+        end = _page_end(entries, start)
         at = entries[end - 1][1]
         events = handled_at(entries[start:end])
         yield clear(store, seq if end == len(entries) else at, events, at=at)
         start = end
+
+
+def _page_end(entries: Sequence[tuple[bytes, int]], start: int) -> int:
+    """Where the page from `start` ends: before the score that would not fit, or after the one that is too long alone."""
+    end = start + PAGE_EVENTS
+    if end >= len(entries):
+        return len(entries)
+    split = entries[end][1]
+    while end > start and entries[end - 1][1] == split:
+        end -= 1
+    if end == start:
+        while end < len(entries) and entries[end][1] == split:
+            end += 1
+    return end
 
 
 def handled_at(entries: Iterable[tuple[bytes, int]]) -> bytes:

@@ -28,7 +28,7 @@ class ModelStore:
         """(the position before, the position after)."""
         prev = max(self.seq, 0)
         seq = max(prev + 1, now)
-        self.floor = now if self.floor is None else self.floor
+        self.floor = seq - 1 if self.floor is None else self.floor
         self.entries |= dict.fromkeys(members, seq)
         ordered = self.ordered()
         drop = max(len(ordered) - self.cap, sum(score <= now - self.retention_ms for _, score in ordered))

@@ -446,6 +446,20 @@ def test_a_caller_that_goes_on_sending_gets_to_see_the_413(running: Running, use
         nothing_happened(running, user, device)
 
 
+@pytest.mark.parametrize(
+    ("status", "first"),
+    [(431, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 17_000), (400, b"GET / HTTP/9\r\n")],
+)
+def test_a_caller_that_goes_on_sending_a_head_is_not_cut_off(running: Running, status: int, first: bytes) -> None:
+    """The same for a refusal of the head: our side ends, the other may go on for a while."""
+    with Wire(running.port) as wire:
+        wire.send(first)
+        assert wire.answer().status == status
+        ended(wire)
+        for _ in range(20):
+            wire.send(b"x" * 100_000)
+
+
 @pytest.mark.parametrize("over", [0, 1])
 def test_the_bound_of_a_head_is_exact(running: Running, user: str, over: int) -> None:
     short = len(post(user, b"{}", ("X-Pad", ""))) - 2
@@ -476,6 +490,16 @@ def test_a_later_head_on_a_connection_is_bounded_too(running: Running, user: str
         refused(wire.answer(), 431, "HeadersTooLarge")
         ended(wire)
     assert recorded(running, user) == tickets(0, 1, 2)
+
+
+def test_heads_in_pieces_are_counted_one_by_one(running: Running, user: str) -> None:
+    request = post(user, b'{"NotificationEvents":[]}', ("X-Pad", "x" * 4_000))
+    with Wire(running.port) as wire:
+        for _ in range(10):
+            wire.send(request[:4_000])
+            assert ask(running, head("GET", "/live")).status == 200  # and by now it has been read
+            wire.send(request[4_000:])
+            assert wire.answer().status == 204
 
 
 # nesting, as deep as the decoder just takes it

@@ -19,7 +19,7 @@ import pytest
 from server import wire
 from server.broker.base import Subscriber
 from server.errors import Unavailable
-from server.events import AgentId, Batch, Cursor, DeviceId, Event
+from server.events import AgentId, Batch, Cursor, DeviceId, Event, Seq
 from server.gateway import hub as hub_module
 from server.gateway.hub import Channel, Hub
 from server.metrics import Metrics
@@ -425,5 +425,43 @@ async def test_a_join_reads_only_after_the_subscription_is_confirmed() -> None:
         world.reconnect_listener()
         await world.settle()
         assert len(world.broker.asked) == 1
+
+    await with_hub(world, history())
+
+
+async def test_a_device_that_pauses_between_two_frames_misses_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It pauses after a frame of a catch-up and has drained before the one after the next: the read is void for it."""
+    monkeypatch.setattr(wire, "PAGE_EVENTS", 1)
+    world = World(1)
+    world.broker.store.cap = 5000
+    world.devices = world.devices[:1]
+    phone = world.devices[0]
+
+    async def history() -> None:
+        phone.cursor = Cursor("a", Seq(world.broker.now - 1))
+        for number in range(6):
+            await world.broker.record(AGENT, Batch([Event.parse("NewTicket", number)]), None)
+        world.connect(phone)
+        world.reconnect_listener()
+        pipe = phone.pipe
+        assert pipe is not None
+        assert pipe.session is not None
+        pipe.high = 2
+        drained = []
+        while world.broker.asked or not world.quiet():
+            if world.broker.asked:
+                world.broker.run_read(0)
+                world.answer_read()
+            await asyncio.sleep(0)  # the frames of a read are written one a turn
+            if pipe.session.state is State.LAGGING:
+                drained.append(pipe.session.seq)
+                while pipe.buffer:
+                    phone.apply(pipe.buffer.pop(0), {})
+                world.hub.resumed(AGENT, pipe.session)  # in the same turn, before the reader's next
+            elif pipe.session.state is State.LIVE:
+                while pipe.buffer:
+                    phone.apply(pipe.buffer.pop(0), {})
+        assert len(drained) > 1
+        assert set(phone.has) == {b"1:%d" % number for number in range(6)}
 
     await with_hub(world, history())

@@ -410,12 +410,16 @@ async def test_no_cursor_is_from_now(running: Running, user: str) -> None:
             assert await ends(device, post) == []
 
 
-@pytest.mark.parametrize("cursor", ["0", "0123abcd-1795456363957", "zzzz-0", "a-9999999999999999"])
+@pytest.mark.parametrize("cursor", ["0", "0123abcd-1795456363957", "zzzz-0", "a-9999999999999999", "other-{seq}"])
 async def test_a_cursor_of_no_or_another_store_is_a_reset_and_everything(
     running: Running, user: str, cursor: str
 ) -> None:
     async with caller(running, user) as post:
-        await post.all_handled([tickets([1, 2]), tickets([3]), [ONE]])
+        async with session(running, user) as device:
+            await post.all_handled([tickets([1, 2]), tickets([3])])
+            await device.until_cleared(("NewTicket", 3))
+        cursor = cursor.format(seq=seq_of(device.cursor))  # a position that is one here too
+        await post.handled(ONE)
         async with session(running, user, cursor=cursor) as device:
             reset, clear, *rest = [*await ends(device, post)]
             assert list(reset) == ["type", "cursor"]

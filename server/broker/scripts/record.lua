@@ -23,8 +23,8 @@ for i = 8, #ARGV do
   args[#args + 1] = score
   args[#args + 1] = ARGV[i]
 end
-if not top[1] then
-  args[#args + 1] = text(now)
+if not top[1] then -- just below, so that a device reset to before this batch is not reset again when it is cut off there
+  args[#args + 1] = text(seq - 1)
   args[#args + 1] = '-'
 end
 redis.call('ZADD', key, unpack(args))

@@ -85,10 +85,17 @@ class RequestTimeout(Refused):
 
 
 class TooLarge(Refused):
-    """A body or a batch over its limit. The connection is closed after the answer."""
+    """A body or a batch over its limit. The connection is closed after the answer.
+
+    `unread`: some of the body has not been read yet.
+    """
 
     status = 413
     headers = (("Connection", "close"),)
+
+    def __init__(self, message: str, *, unread: bool = False) -> None:
+        super().__init__(message)
+        self.unread = unread
 
 
 class UnsupportedMedia(Refused):

@@ -5,6 +5,7 @@ Names and rules of `Type` and `Id` are the vendor's (SuperOffice WebAPI v1, Pock
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -97,7 +98,7 @@ def _shown(value: object) -> str:
     """A value for a message: short, and never walked into, since a caller chooses how long and deep it is."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    text = repr(value[:60] if isinstance(value, str) else value)
+    text = json.dumps(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

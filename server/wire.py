@@ -119,7 +119,7 @@ def pages(store: str, seq: int, entries: Sequence[tuple[bytes, int]]) -> Iterato
 
 
 def _page_end(entries: Sequence[tuple[bytes, int]], start: int) -> int:
-    """Where the page from `start` ends: before the score that would not fit, or after the one that is too long alone."""
+    """Where the page from `start` ends: before the score that would not fit, or after one that is too long alone."""
     end = start + PAGE_EVENTS
     if end >= len(entries):
         return len(entries)

@@ -15,7 +15,7 @@ from server.api.bodies import Decoder, decoder_for
 from server.auth import principal as auth
 from server.auth.admission import authorize
 from server.broker.base import Broker
-from server.errors import TooLarge, Unavailable
+from server.errors import BadRequest, TooLarge, Unavailable, UnsupportedMedia
 from server.events import DeviceId, device_id
 from server.metrics import Metrics
 
@@ -32,11 +32,14 @@ class Head(NamedTuple):
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """One scan of the headers (names in lower case). `BadRequest` for a malformed device id."""
+    """One scan of the headers (names in lower case). `BadRequest` for a malformed device id or two sets of
+    credentials, `UnsupportedMedia` for an encoded body."""
     authorization = device = length = None
     content_type = b""
     for name, value in headers:
         if name == b"authorization":
+            if authorization is not None:
+                raise BadRequest("Authorization is given twice")
             authorization = value
         elif name == b"content-type":
             content_type = value
@@ -44,12 +47,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             device = device_id(value.decode("latin-1"))
         elif name == b"content-length":
             length = int(value)
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise UnsupportedMedia(f"Content-Encoding is {value.decode('latin-1')[:40]!r}, none is served")
     return Head(authorization, content_type, device, length)
 
 
 def too_large(limit: int) -> TooLarge:
     """A body over `limit` bytes."""
-    return TooLarge(f"body has more than {limit} bytes, which is the limit")
+    return TooLarge(f"body has more than {limit} bytes, which is the limit", unread=True)
 
 
 class ClientGone(Exception):

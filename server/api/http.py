@@ -97,6 +97,14 @@ class BoundedHttp(HttpToolsProtocol):
         elif self not in self._bounds.unfinished:  # blank lines: no request, and yet uvicorn's keep-alive has ended
             self._give(self._bounds.header_timeout_s)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn always lets it close
+        """The caller has said all it will. A whole request gets its answer all the same, as the last."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if cycle is None or cycle.response_complete or cycle.more_body or not self.transport.can_write_eof():
+            return None
+        cycle.keep_alive = False
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._bounds.unfinished.discard(self)
         super().connection_lost(exc)

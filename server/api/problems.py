@@ -39,7 +39,7 @@ class Problem(Response):
         self.headers["content-type"] = JSON
         for name, value in error.headers if isinstance(error, Refused | Unavailable) else ():
             self.headers[name] = value
-        self._linger = isinstance(error, TooLarge)
+        self._linger = isinstance(error, TooLarge) and error.unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._linger:

@@ -215,10 +215,12 @@ class Gateway(asyncio.Protocol):
             host = next(iter(request.headers.get_all("Host")), "")
             if origins and not all(origin_allowed(o, host, self._door.allowed_origins) for o in origins):
                 raise Forbidden("this origin may not open a session")
+            credentials = request.headers.get_all("Authorization")
+            if len(credentials) > 1:
+                raise BadRequest("Authorization is given twice")
         except ClearsyncError as error:
             self._refuse(error)
             return
-        credentials = request.headers.get_all("Authorization")
         authorization = credentials[0].encode("utf-8", "surrogateescape") if credentials else None
         principal = self._door.authenticator.cached(authorization)
         if principal is not None:
@@ -395,7 +397,18 @@ class Gateway(asyncio.Protocol):
         return wire.recorded(frame.ref)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._door.tasks.create_task(work)
+        self._door.tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What nobody foresaw ends this connection, and not the worker with all the others."""
+        try:
+            await work
+        except Exception:
+            _log.exception("connection failed", address=self._address)
+            if self._session is not None:
+                self._session.close(CloseCode.INTERNAL_ERROR, "internal error")
+            elif self._transport is not None:
+                self._transport.abort()
 
     # keepalive
 

@@ -323,6 +323,16 @@ def test_connection_close_is_honoured(running: Running, user: str, phone: Device
     assert phone.cleared() == tickets(1)
 
 
+def test_a_caller_that_has_said_all_it_will_is_answered(running: Running, user: str, phone: Device) -> None:
+    with Wire(running.port) as wire:
+        wire.send(post(user, events(1)))
+        wire.finish()
+        answer = wire.answer()
+        assert answer.status == 204
+        assert wire.rest() == b""
+    assert phone.cleared() == tickets(1)
+
+
 # status
 
 

@@ -355,13 +355,16 @@ class Raw:
             if opcode is Opcode.CLOSE:
                 return int.from_bytes(data[:2])
 
-    async def at_end(self) -> bool:
-        """Read and forget up to the end of the connection."""
+    async def ended(self) -> bool:
+        """Read and forget up to the end of the connection; whether it was an end, and not a reset.
+
+        By a reset a system may throw away what came before it and was not read yet.
+        """
         try:
             while await self._more():
                 self._buffer.clear()
-        except OSError:
-            pass
+        except ConnectionError:
+            return False
         return True
 
     def vanish(self) -> None:

@@ -38,7 +38,7 @@ async def closed_with(running: Running, request: bytes) -> tuple[int, str]:
         opcode, data = await device.message()
         assert opcode is Opcode.CLOSE
         await device.send(masked(data[:2], Opcode.CLOSE))
-        assert await device.at_end()
+        assert await device.ended()
         return int.from_bytes(data[:2]), data[2:].decode()
 
 

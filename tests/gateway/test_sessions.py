@@ -77,7 +77,11 @@ async def test_welcome_gives_a_device_its_own_cursor_back(running: Running, user
                 assert again.frames[0]["cursor"] == cursor
 
 
-async def test_welcome_comes_before_any_answer(running: Running, user: str) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["verified", "known"])
+async def test_welcome_comes_before_any_answer(running: Running, user: str, known: bool) -> None:
+    if known:
+        async with session(running, user):
+            pass
     async with raw(running) as device:
         with paused(running.store_pid()):
             await device.send(upgrade(running, user=user))
@@ -299,7 +303,7 @@ async def test_what_is_no_frame_closes_with_4009(running: Running, user: str, te
         await device.send(masked(text) + masked(b'{"type":"ping"}'))
         assert await device.close_code() == 4009
         await device.send(masked(b"\x0f\xa9", Opcode.CLOSE))
-        assert await device.at_end()
+        assert await device.ended()
 
 
 async def test_a_binary_frame_closes_with_4009(running: Running, user: str) -> None:
@@ -332,7 +336,7 @@ async def test_a_broken_websocket_gets_a_close_frame(running: Running, user: str
     async with raw_session(running, user) as device:
         await device.send(data)
         assert await device.close_code() == code
-        assert await device.at_end()
+        assert await device.ended()
 
 
 async def test_the_largest_frame_is_taken(running: Running, user: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -12,17 +13,20 @@ import pytest
 from redis import Redis
 from websockets.frames import Opcode
 
+from server.wire import SYNC_PATH
 from tests.gateway.devices import (
     Ledger,
     Pair,
     Raw,
     caller,
     masked,
+    raw,
     raw_session,
     resident_bytes,
     session,
     snapshot,
     tickets,
+    upgrade,
 )
 from tests.running import Running, client, serving, wait_until
 
@@ -132,9 +136,9 @@ async def test_a_half_open_device_is_closed_and_one_that_answers_is_not(pinging:
                 await answering.send(masked(data, Opcode.PONG))
             return pings
 
-        gone = asyncio.ensure_future(silent.at_end())
+        gone = asyncio.ensure_future(silent.ended())
         pings = await answers()
-        assert await gone
+        await gone
         assert asyncio.get_running_loop().time() - began <= INTERVAL_S + TIMEOUT_S + 1.5
         for _ in range(3):
             opcode, data = await answering.message()
@@ -144,6 +148,31 @@ async def test_a_half_open_device_is_closed_and_one_that_answers_is_not(pinging:
         await post.handled(SENTINEL)
         assert (await answering.frame())["events"] == [{"Type": "Unknown", "Id": -1}]
         await polite.until_cleared(SENTINEL)
+
+
+async def test_a_device_that_reads_slowly_and_answers_is_not_disconnected(pinging: Running, user: str) -> None:
+    """What it was sent takes it many ping timeouts to read, and each ping stands behind that."""
+    batches = [[("QuoteApprovalApproved", number) for number in range(n, n + 500)] for n in range(0, 10_000, 500)]
+    async with caller(pinging, user) as post:
+        await post.all_handled(batches)
+        async with raw(pinging, receive_buffer=4096) as device:
+            await device.send(upgrade(pinging, f"{SYNC_PATH}?device=slow&cursor=0", user=user))
+            assert (await device.answer()).status == 101
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            while len(device.ledger.cleared) < 10_000:
+                opcode, data = await device.message()
+                if opcode is Opcode.PING:
+                    await device.send(masked(data, Opcode.PONG))
+                else:
+                    device.ledger.apply(json.loads(data))
+                    await asyncio.sleep(len(data) / 250_000)
+            assert loop.time() - began > INTERVAL_S + 2 * TIMEOUT_S, "it was too quick, this test proves nothing"
+            await post.handled(SENTINEL)
+            while SENTINEL not in device.ledger.cleared:
+                opcode, data = await device.message()
+                if opcode is Opcode.TEXT:
+                    device.ledger.apply(json.loads(data))
 
 
 async def test_a_device_that_talks_but_sends_no_pong_is_alive(pinging: Running, user: str) -> None:

@@ -30,6 +30,7 @@ Rules, each guarding against a loss:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -73,10 +74,11 @@ class Handled(NamedTuple):
         """The position of a `reset` frame: just before all that is retained, so that a cut behind it loses nothing."""
         return min(self.seq, self.entries[0][1] - 1) if self.entries else self.seq
 
-    def frames(self) -> list[Frame]:
-        """All frames of this read, in order."""
-        head = [wire.reset(self.store, self.reset_seq)] if self.reset else []
-        return [*head, *wire.pages(self.store, self.seq, self.entries)]
+    def frames(self) -> Iterator[Frame]:
+        """The frames of this read, in order, each made when it is due."""
+        if self.reset:
+            yield wire.reset(self.store, self.reset_seq)
+        yield from wire.pages(self.store, self.seq, self.entries)
 
 
 class Sink(Protocol):

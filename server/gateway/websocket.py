@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -52,6 +53,8 @@ from server.wire import CloseCode, DeviceFrame, ErrorCode, Frame
 
 HIGH_WATER_BYTES: Final = 65536
 """What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
+UNSENT_BYTES: Final = 16384
+"""What the kernel takes on top of it before it is sent."""
 STUCK_S: Final = 60.0
 """A lagging session whose buffer has not shrunk for so long is dead."""
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -146,6 +149,7 @@ class Gateway(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        _bound_kernel_buffer(transport)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -433,6 +437,14 @@ class Gateway(asyncio.Protocol):
         silent = session is not None and not self._heard and session.state is not State.LAGGING
         if silent and transport is not None:
             transport.abort()
+
+
+def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
+    """Else up to 4 MB wait in the kernel for a device that reads slowly: its buffer here is empty, so it is pinged, and
+    the ping stands behind all of that for longer than it may take to answer."""
+    connection, option = transport.get_extra_info("socket"), getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 
 def _not_a_handshake(status: int, problem: BaseException | None) -> Refused:

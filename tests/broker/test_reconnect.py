@@ -92,6 +92,8 @@ async def test_a_subscription_that_is_taken_away_is_asked_for_again(real_store: 
         listener = Listener()
         broker.subscribe(listener)
         await listener.until(lambda: listener.confirmations == 1)
-        assert broker._listener is not None
-        broker._listener.data_received(b">3\r\n$12\r\nsunsubscribe\r\n$%d\r\n%b\r\n:0\r\n" % (len(KEY), KEY.encode()))
+        assert broker._listener._link is not None
+        broker._listener._link.data_received(
+            b">3\r\n$12\r\nsunsubscribe\r\n$%d\r\n%b\r\n:0\r\n" % (len(KEY), KEY.encode())
+        )
         await listener.until(lambda: listener.confirmations == 2)

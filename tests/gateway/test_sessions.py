@@ -32,7 +32,7 @@ from tests.gateway.devices import (
     tickets,
     upgrade,
 )
-from tests.running import Running
+from tests.running import Running, client
 
 ONE: Pair = ("AppointmentCancelled", 699)
 SENTINEL: Pair = ("Unknown", -1)
@@ -569,3 +569,46 @@ async def test_below_the_floor_is_a_reset_first(guarded: Running) -> None:
             async with session(guarded, "bob", cursor=cursor) as resumed:
                 await resumed.until_cleared(SENTINEL)
                 assert resumed.ledger.cleared.keys() >= set(tickets(ids))
+
+
+# what goes wrong between store and worker
+
+
+async def test_a_lost_announcement_is_found_by_the_next(running: Running, user: str) -> None:
+    async with session(running, user) as device, caller(running, user) as post:
+        here = seq_of(device.cursor)
+        with client(running.store_url()) as store:
+            store.zadd(f"cs:{{dev/{user}}}", {"1:77": here + 1})  # recorded, and never announced
+        await post.handled(ONE)
+        assert (await device.receive())["events"] == events_of([ONE])
+        assert seq_of(device.cursor) == here, "between this cursor and the clear something is missing"
+        again = await device.receive()
+        assert {(e["Type"], e["Id"]) for e in again["events"]} == {("NewTicket", 77), ONE}
+        assert seq_of(device.cursor) > here + 1
+        assert await ends(device, post) == []
+    assert device.ledger.cleared == await snapshot(running, user)
+
+
+async def test_nonsense_on_the_channel_is_survived(running: Running, user: str) -> None:
+    async with session(running, user) as device, caller(running, user) as post:
+        with client(running.store_url()) as store:
+            for nonsense in (b"", b"x", b"1 2 3 - ", b"1 2 3 4", b"\xff" * 1000, b"5 4 3 - []"):
+                store.spublish(f"cs:{{dev/{user}}}", nonsense)
+        await post.handled(ONE)
+        await device.until_cleared(ONE)
+        assert device.ledger.cleared.keys() == {ONE}
+        await ends(device, post)
+        assert device.cursor != device.frames[0]["cursor"]
+
+
+async def test_what_is_announced_while_the_listener_is_cut_off_is_read(running: Running, user: str) -> None:
+    async with session(running, user) as device, caller(running, user) as post:
+        for number in range(3):
+            with client(running.store_url()) as store:
+                listeners = [each for each in store.client_list() if each["name"] == "clearsync-listener"]
+                assert len(listeners) == 1
+                store.client_kill_filter(_id=listeners[0]["id"])
+                await post.all_handled([tickets([number * 10 + n]) for n in range(10)])
+                await device.until_cleared(("NewTicket", number * 10 + 9))
+        assert device.ledger.cleared == await snapshot(running, user)
+        assert device.ledger.resets == 0

@@ -1,0 +1,131 @@
+"""The link that listens, and whom it tells. Subscriptions outlive it: the next link asks for all of them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+
+from server import logs
+from server.broker.base import Subscriber
+from server.broker.endpoint import Endpoint
+from server.broker.link import Link, LinkLost
+from server.broker.script import ignore
+from server.broker.upkeep import pulse
+from server.events import AgentId
+from server.session import Announcement
+
+SUBSCRIBE_SLICE: Final = 1000
+
+_log = logs.get("clearsync.store")
+
+
+class Listener:
+    """Tells each subscriber `confirmed` after every (re)subscription, since something may have been missed before it,
+    and `announced` for every message. `on_change` is called when `ready` may have changed."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        name: str,
+        channel: Callable[[AgentId], bytes],
+        timeout_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._name = name
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._on_change = on_change
+        self._subscribers: dict[bytes, Subscriber] = {}
+        self._link: Link | None = None
+        self._subscribed = False
+
+    @property
+    def ready(self) -> bool:
+        """The link is alive, and every subscription has been asked for on it."""
+        return self._link is not None and self._link.alive and self._subscribed
+
+    async def live(self) -> None:
+        """One link, until it is lost."""
+        async with asyncio.timeout(self._timeout_s):
+            link = await self._endpoint.connect(self._make, self._name)
+        self._link = link
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beat = tasks.create_task(pulse(link, self._timeout_s, "PING", on_reply=lambda sent, reply: None))
+                if await self._resubscribe(link):
+                    self._subscribed = True
+                    _log.info("store connected", link=self._name, channels=len(self._subscribers))
+                    self._on_change()
+                await beat
+        finally:
+            self._subscribed = False
+            self._link = None
+            link.abort()
+            self._on_change()
+
+    def _make(self) -> Link:
+        return Link(listening=True, on_message=self._announced, on_unasked=self._unasked)
+
+    async def _resubscribe(self, link: Link) -> bool:
+        """All channels again, a slice at a time so that live traffic gets its turns. False where the link was lost."""
+        subscribers = list(self._subscribers.items())
+        for start in range(0, len(subscribers), SUBSCRIBE_SLICE):
+            for channel, subscriber in subscribers[start : start + SUBSCRIBE_SLICE]:
+                if self._subscribers.get(channel) is subscriber:
+                    self._ask(link, channel, subscriber)
+            try:
+                await link.command("PING")  # answered after the confirmations
+            except (LinkLost, hiredis.ReplyError):
+                return False
+        return link.alive
+
+    def _ask(self, link: Link, channel: bytes, subscriber: Subscriber) -> None:
+        def settled(reply: Any) -> None:
+            if isinstance(reply, LinkLost):
+                return  # asked again on the next link
+            if isinstance(reply, Exception):
+                _log.error("store refuses to subscribe", error=str(reply).partition(" ")[0])
+                link.abort()
+            elif self._subscribers.get(channel) is subscriber:
+                subscriber.confirmed()
+
+        link.send(settled, b"SSUBSCRIBE", channel, confirms=(b"ssubscribe", channel))
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        channel = self._channel(subscriber.agent)
+        self._subscribers[channel] = subscriber
+        if self._link is not None:
+            self._ask(self._link, channel, subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        channel = self._channel(subscriber.agent)
+        if self._subscribers.get(channel) is subscriber:
+            del self._subscribers[channel]
+            if self._link is not None:
+                self._link.send(ignore, b"SUNSUBSCRIBE", channel, confirms=(b"sunsubscribe", channel))
+
+    def _announced(self, channel: bytes, payload: bytes) -> None:
+        subscriber = self._subscribers.get(channel)
+        if subscriber is None:
+            return  # unsubscribed meanwhile
+        try:
+            message = Announcement.parse(payload)
+        except ValueError:
+            _log.error("not an announcement", length=len(payload))
+            subscriber.confirmed()  # whatever it was, the state says what is true
+        else:
+            subscriber.announced(message)
+
+    def _unasked(self, kind: bytes, channel: bytes) -> None:
+        """The subscription changed by itself (a slot moved, a server-side reset): a gap."""
+        subscriber = self._subscribers.get(channel)
+        if subscriber is None:
+            return
+        if kind == b"sunsubscribe" and self._link is not None:
+            self._ask(self._link, channel, subscriber)
+        else:
+            subscriber.confirmed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -24,9 +25,10 @@ from server.auth.principal import Authenticator
 from server.broker.endpoint import Endpoint
 from server.broker.memory import memory_store
 from server.broker.redis import RedisBroker
+from server.gateway.door import Door
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.gateway.websocket import Door, Gateway
+from server.gateway.websocket import Gateway
 from server.metrics import Metrics
 from server.settings import Settings
 from server.wire import HANDLED_PATH, SYNC_PATH
@@ -37,7 +39,7 @@ KEEP_ALIVE_S: Final = 75
 REQUESTS_END_WITHIN_S: Final = 5
 BACKLOG: Final = 4096
 
-_log = logs.get(__name__)
+_log = logs.get("clearsync.worker")
 
 
 class _Server(uvicorn.Server):
@@ -156,6 +158,8 @@ class Worker:
         if context is not None:
             server = self._settings.server
             try:
+                # First into one that nobody uses: it takes the certificate before it finds that the key is another's.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_certificate, server.tls_key)
                 context.load_cert_chain(server.tls_certificate, server.tls_key)
                 _log.info("TLS certificate reloaded")
             except OSError as problem:

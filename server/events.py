@@ -30,7 +30,8 @@ DeviceId = NewType("DeviceId", str)
 
 _DEVICE = re.compile(r"[A-Za-z0-9._~:-]{1,64}")
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
-_CURSOR = re.compile(r"([a-z0-9]{1,32})-([0-9]{1,16})")
+STORE_ID: Final = re.compile(r"[a-z0-9]{1,32}")
+_CURSOR = re.compile(rf"({STORE_ID.pattern})-([0-9]{{1,16}})")
 
 
 def device_id(text: str) -> DeviceId:

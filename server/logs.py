@@ -91,7 +91,7 @@ def _libraries(level: int, handler: logging.Handler) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(max(level, logging.WARNING))  # its life is the worker's, which tells of it itself
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False  # no handler in reach: uvicorn sees it and does not even make the line

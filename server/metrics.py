@@ -14,5 +14,5 @@ class Metrics:
     catch_ups_total: int = 0
     resets_total: int = 0
     gaps_total: int = 0
-    store_changes_total: int = 0
+    stores_total: int = 0
     clears_found_by_sweep_total: int = 0

@@ -89,7 +89,8 @@ _encode = msgspec.json.encode
 
 def welcome(cursor: Cursor, now: int, ping_s: float) -> Frame:
     """Always the first frame. `now`: the store's clock in ms; `ping_s`: after so long without a frame, ask."""
-    return Frame(_encode({"type": "welcome", "cursor": str(cursor), "now": now, "ping": round(ping_s)}), cursor.seq)
+    ping = max(1, round(ping_s))
+    return Frame(_encode({"type": "welcome", "cursor": str(cursor), "now": now, "ping": ping}), cursor.seq)
 
 
 def clear(store: str, seq: int, events: bytes, *, at: int | None = None) -> Frame:
@@ -134,7 +135,15 @@ def _page_end(entries: Sequence[tuple[bytes, int]], start: int) -> int:
 
 def handled_at(entries: Iterable[tuple[bytes, int]]) -> bytes:
     """Entries (member, score) as a JSON array of events that each carry when they were handled, `At`, in ms."""
-    return b"[" + b",".join([Event.of_member(m).json + b',"At":%d}' % at for m, at in entries]) + b"]"
+    return b"[" + b",".join([json + b',"At":%d}' % at for m, at in entries if (json := _member_json(m))]) + b"]"
+
+
+def _member_json(member: bytes) -> bytes:
+    """Empty for a member that is no event we know (a newer release wrote it): one of them must not hide the others."""
+    try:
+        return Event.of_member(member).json
+    except ValueError:
+        return b""
 
 
 def snapshot(cursor: Cursor, *, reset: bool, entries: Iterable[tuple[bytes, int]]) -> bytes:

@@ -15,9 +15,11 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server import logs
 from server.errors import BadRequest, HeadersTooLarge, Refused, RequestTimeout
 from server.problems import problem_response
 
+_log = logs.get("clearsync.http")
 _LINGER_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
 
@@ -38,7 +40,10 @@ class RequestBounds:
             await asyncio.sleep(_LOOK_EVERY_S)
             now = loop.time()
             for connection in [c for c in self.unfinished if now >= c.deadline]:
-                connection.late()
+                try:
+                    connection.late()
+                except Exception:  # of one connection; the others are not to wait for ever
+                    _log.exception("request could not be ended")
 
 
 class _InTurn(FlowControl):
@@ -111,6 +116,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._bounds.unfinished.discard(self)
+        cycle: RequestResponseCycle | None = self.cycle  # of the request before it, if there was one
+        if cycle is not None and not cycle.response_complete:
+            self._refuse(BadRequest("a websocket can't begin before the request ahead of it is answered"))
+            return
         self._refused = True  # what follows is the gateway's
         super().handle_websocket_upgrade()
 

@@ -17,6 +17,9 @@ class Subscriber(Protocol):
     def confirmed(self) -> None:
         """Subscribed, at first or again: whatever was announced before may have been missed."""
 
+    def missed(self) -> None:
+        """Something may have been missed, under the same subscription."""
+
     def announced(self, message: Announcement) -> None:
         """A batch was recorded."""
 
@@ -44,8 +47,9 @@ class Broker(Protocol):
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         """Those of `members` that are handled, with when (ms). Raises `Unavailable`."""
 
-    async def latest(self, agents: Sequence[AgentId]) -> list[int]:
-        """Each agent's present position, -1 where it has none, in one round trip. Raises `Unavailable`."""
+    async def latest(self, agents: Sequence[AgentId]) -> list[int | None]:
+        """Each agent's present position, -1 where it has none, None where the store refuses to say. Raises
+        `Unavailable`."""
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Listen to its agent's channel until `unsubscribe`, across reconnects."""

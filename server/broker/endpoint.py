@@ -38,6 +38,7 @@ class Endpoint:
             options: dict[str, Any] = dict(parse_url(url))
             tls = _tls(options) if url.startswith("rediss://") else None
             db = int(options.get("db") or 0)
+            str(options.get("host") or "").encode("idna")  # else found out by the resolver, at the first connection
         except (ValueError, OSError) as problem:
             raise StoreError(f"store.url can't be used: {problem}") from None
         return cls(
@@ -103,6 +104,6 @@ def _refusal(problem: hiredis.ReplyError) -> Exception:
     kind = str(problem).partition(" ")[0]
     if kind in ("WRONGPASS", "NOAUTH", "NOPERM"):
         return StoreError(f"the store refuses our credentials ({kind}), check store.url")
-    if kind in ("ERR", "NOPROTO"):
+    if kind == "NOPROTO" or "unknown command" in str(problem):
         return StoreError("the store does not speak RESP3, it must be Redis 7 or Valkey, or later")
     return problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import hiredis
@@ -14,6 +14,7 @@ from server.broker.endpoint import Endpoint
 from server.broker.link import Link, LinkLost
 from server.broker.script import ignore
 from server.broker.upkeep import pulse
+from server.errors import Unavailable
 from server.events import AgentId
 from server.session import Announcement
 
@@ -32,12 +33,15 @@ class Listener:
         name: str,
         channel: Callable[[AgentId], bytes],
         timeout_s: float,
+        store: Callable[[Link], Awaitable[bool]],
         on_change: Callable[[], None],
     ) -> None:
+        """`store(link)` says whether the link leads to the store that commands go to."""
         self._endpoint = endpoint
         self._name = name
         self._channel = channel
         self._timeout_s = timeout_s
+        self._is_our_store = store
         self._on_change = on_change
         self._subscribers: dict[bytes, Subscriber] = {}
         self._link: Link | None = None
@@ -52,6 +56,9 @@ class Listener:
         """One link, until it is lost."""
         async with asyncio.timeout(self._timeout_s):
             link = await self._endpoint.connect(self._make, self._name)
+            if not await self._is_our_store(link):
+                link.abort()
+                raise Unavailable("the listener met another store than commands do")
         self._link = link
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -67,6 +74,11 @@ class Listener:
             link.abort()
             self._on_change()
 
+    def drop(self) -> None:
+        """Connect anew: commands have met another store."""
+        if self._link is not None:
+            self._link.abort()
+
     def _make(self) -> Link:
         return Link(listening=True, on_message=self._announced, on_unasked=self._unasked)
 
@@ -79,7 +91,10 @@ class Listener:
                     self._ask(link, channel, subscriber)
             try:
                 await link.command("PING")  # answered after the confirmations
-            except (LinkLost, hiredis.ReplyError):
+            except LinkLost:
+                return False
+            except hiredis.ReplyError:
+                link.abort()  # a store that is loading lets us subscribe, and refuses to answer
                 return False
         return link.alive
 
@@ -116,7 +131,7 @@ class Listener:
             message = Announcement.parse(payload)
         except ValueError:
             _log.error("not an announcement", length=len(payload))
-            subscriber.confirmed()  # whatever it was, the state says what is true
+            subscriber.missed()  # whatever it was, the state says what is true
         else:
             subscriber.announced(message)
 
@@ -128,4 +143,4 @@ class Listener:
         if kind == b"sunsubscribe" and self._link is not None:
             self._ask(self._link, channel, subscriber)
         else:
-            subscriber.confirmed()
+            subscriber.missed()

@@ -17,17 +17,18 @@ import hiredis
 from server import logs
 from server.broker.base import Subscriber
 from server.broker.endpoint import Endpoint
-from server.broker.link import Link
+from server.broker.link import Link, LinkLost
 from server.broker.listener import Listener
 from server.broker.script import Script, unavailable
 from server.broker.upkeep import keep, pulse
 from server.errors import StoreError, Unavailable
-from server.events import AgentId, Batch, DeviceId
+from server.events import NO_ORIGIN, STORE_ID, AgentId, Batch, DeviceId
 from server.session import Handled
 
 FUTURE_SLACK_MS: Final = 5000
 """A position further ahead of the store's clock than this is none that the store gave (a corrected clock)."""
 _COMMANDS: Final = "clearsync-commands"
+_LISTENER: Final = "clearsync-listener"
 
 _log = logs.get("clearsync.store")
 
@@ -43,7 +44,7 @@ class RedisBroker:
         max_events: int,
         retention_days: int,
         timeout_s: float,
-        on_store: Callable[[str], None],
+        on_store: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
@@ -54,11 +55,12 @@ class RedisBroker:
         self._on_store = on_store
         self._on_change = on_change
         self._commands: Link | None = None
-        self._listener = Listener(endpoint, "clearsync-listener", self._key, timeout_s, self._changed)
+        self._listener = Listener(endpoint, _LISTENER, self._key, timeout_s, self._is_our_store, self._changed)
         self._up = asyncio.Event()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._offset_ms = 0.0
         self._record, self._read = Script("record.lua"), Script("read.lua")
+        self._store_key = f"{prefix}:store"
         self._store_id = ""
 
     # lifecycle
@@ -76,7 +78,7 @@ class RedisBroker:
         """Keep both links until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep(_COMMANDS, self._live, self._unusable))
-            tasks.create_task(keep("clearsync-listener", self._listener.live, self._unusable))
+            tasks.create_task(keep(_LISTENER, self._listen, self._unusable))
 
     def _changed(self) -> None:
         """A link came or went."""
@@ -115,14 +117,21 @@ class RedisBroker:
 
     async def _learn_store(self, link: Link) -> None:
         """The id of this store's history, made where there is none yet."""
-        key, made = f"{self._prefix}:store", secrets.token_hex(4)
-        found = await link.command("SET", key, made, "NX", "GET")
-        store_id = made if found is None else bytes(found).decode()
+        made = secrets.token_hex(4)
+        found = await link.command("SET", self._store_key, made, "NX", "GET")
+        store_id = made if found is None else bytes(found).decode("latin-1")
+        if not STORE_ID.fullmatch(store_id):
+            raise StoreError(f"{self._store_key} in the store is no store id, is store.prefix another program's?")
         if store_id != self._store_id:
-            if self._store_id:
-                _log.warning("another store", before=self._store_id, now=store_id)
-            self._store_id = store_id
-            self._on_store(store_id)
+            before, self._store_id = self._store_id, store_id
+            self._on_store()
+            if before:
+                _log.warning("another store", before=before, now=store_id)
+                self._listener.drop()
+
+    async def _is_our_store(self, link: Link) -> bool:
+        """Whether `link` leads where commands go: their names may have come to lead to different stores."""
+        return bool(await link.command("GET", self._store_key) == self._store_id.encode())
 
     def _told_time(self, sent: float, reply: Any) -> None:
         """The store's clock against ours (loop time). As of the sending: a slow answer makes deadlines late."""
@@ -152,7 +161,7 @@ class RedisBroker:
         link, key = self._command_link(), self._key(agent)
         now = asyncio.get_running_loop().time() * 1000 + self._offset_ms
         deadline = int(now + self._timeout_s * 1000)
-        said = (key, origin or b"-", int(time.time() * 1e6), batch.json, *batch.members)
+        said = (key, origin or NO_ORIGIN, int(time.time() * 1e6), batch.json, *batch.members)
         return self._record.run(link, int, key, self._cap, self._retention_ms, deadline, *said)
 
     async def read(self, agent: AgentId, position: int | None) -> Handled:
@@ -170,7 +179,7 @@ class RedisBroker:
             raise unavailable(problem) from None
         return [(m, int(float(s))) for m, s in zip(members, scores, strict=True) if s is not None]
 
-    async def latest(self, agents: Sequence[AgentId]) -> list[int]:
+    async def latest(self, agents: Sequence[AgentId]) -> list[int | None]:
         link = self._command_link()
         try:
             await self._learn_store(link)
@@ -179,11 +188,15 @@ class RedisBroker:
         asked = [link.command("ZRANGE", self._key(a), 0, 0, "REV", "WITHSCORES") for a in agents]
         replies = await asyncio.gather(*asked, return_exceptions=True)
         for reply in replies:
-            if isinstance(reply, Exception):
-                raise unavailable(reply) from None
-        return [_score(reply) for reply in replies]
+            if isinstance(reply, LinkLost):
+                raise reply
+        return [None if isinstance(reply, BaseException) else _score(reply) for reply in replies]
 
     # listening
+
+    async def _listen(self) -> None:
+        await self._up.wait()  # it is commands that say which store is ours
+        await self._listener.live()
 
     def subscribe(self, subscriber: Subscriber) -> None:
         self._listener.subscribe(subscriber)

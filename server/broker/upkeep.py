@@ -29,17 +29,20 @@ async def keep(name: str, live: Callable[[], Awaitable[None]], on_unusable: Call
     `on_unusable`: the store answers, and will not do as it is.
     """
     loop = asyncio.get_running_loop()
-    pause_s = FIRST_PAUSE_S
+    pause_s, failures = FIRST_PAUSE_S, 0
     while True:
         born = loop.time()
         try:
             await live()
+            failures = 0
             _log.warning("store connection lost", link=name)
         except StoreError as problem:
             _log.error("store unusable", link=name, error=str(problem))
             on_unusable(problem)
         except (OSError, Unavailable, hiredis.HiredisError) as problem:  # TimeoutError is an OSError
-            _log.warning("store unreachable", link=name, error=type(problem).__name__)
+            if failures & (failures - 1) == 0:  # the first, second, fourth …: an outage is not a flood
+                _log.warning("store unreachable", link=name, error=str(problem) or type(problem).__name__)
+            failures += 1
         pause_s = FIRST_PAUSE_S if loop.time() - born > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
         await asyncio.sleep(random.uniform(0, pause_s))
 

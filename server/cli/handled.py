@@ -23,7 +23,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_arguments(parser)
     parser.add_argument(
-        "--device", metavar="ORIGIN", help="the device that handled them, which is not told; without it every device is"
+        "--device", metavar="ORIGIN", help="the device that handled them: it gets no clear; without this all devices do"
     )
     parser.add_argument(
         "events",
@@ -60,7 +60,7 @@ def _event(word: str) -> Event:
     try:
         return Event.parse(type_, id_)
     except InvalidEvents as error:
-        raise InvalidEvents(f"event {word!r}: {error}") from None
+        raise InvalidEvents(f'event "{word}": {error}') from None
 
 
 async def report(where: Remote, events: list[Event], *, device: str | None) -> None:

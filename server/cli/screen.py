@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
 from typing import BinaryIO, Final, TextIO
 
 from server.client import Clear, HandledEvent, Problem, Received, Reset, Welcome
@@ -34,7 +35,7 @@ class Lines:
 
 
 class Screen:
-    """A line a clear: the local time at which it was handled, and the events. The state of the connection is dim."""
+    """A line for what was handled at one time: that time, local, and the events. The state of the connection is dim."""
 
     def __init__(self, out: TextIO, title: str, *, color: bool) -> None:
         self._out = out
@@ -56,7 +57,8 @@ class Screen:
                 if clear.events[0].at is not None and not self._told_away:
                     self._told_away = True
                     self.note("catching up with what was handled meanwhile")
-                self._line(f"{_time(clear)}  {_events(clear.events)}")
+                for time, events in groupby(clear.events, lambda event: _time(clear.until(event))):
+                    self._line(f"{time}  {_events(tuple(events))}")
             case Problem(message=message):
                 self.note(f"error: {message}")
 
@@ -73,9 +75,8 @@ class Screen:
         print(f"\x1b[2m{text}\x1b[0m" if dim and self._color else text, file=self._out, flush=True)
 
 
-def _time(clear: Clear) -> str:
-    latest = max(clear.until(event) for event in clear.events)
-    when = datetime.fromtimestamp(latest / 1000).astimezone()
+def _time(milliseconds: int) -> str:
+    when = datetime.fromtimestamp(milliseconds / 1000).astimezone()
     return f"{when:%H:%M:%S}" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d %H:%M:%S}"
 
 

@@ -31,7 +31,7 @@ _SWEEP_STEPS: Final = 60
 _RETRY_S: Final = 0.5
 _ATTEMPTS: Final = 3
 
-_log = logs.get(__name__)
+_log = logs.get("clearsync.gateway")
 
 
 class Channel:
@@ -68,6 +68,10 @@ class Channel:
     def confirmed(self) -> None:
         """Subscribed, at first or again: what was announced before may have been missed."""
         self.subscribed = True
+        self.missed()
+
+    def missed(self) -> None:
+        """Read again what the live sessions have; a read that is under way does not count."""
         self.subscriptions += 1
         for session in self.sessions:
             session.gap(self._hub.store_id)
@@ -104,7 +108,6 @@ class Hub:
 
     def __init__(self, metrics: Metrics, *, ping_s: float) -> None:
         self.metrics = metrics
-        self.store_id = ""
         self.session_count = 0
         self._broker: Broker | None = None
         self._ping_s = ping_s
@@ -174,18 +177,21 @@ class Hub:
 
     def gap(self, channel: Channel, message: Announcement) -> None:
         """The channel does not continue: hand the events over, and read what is between (session rule 5)."""
-        if channel.last >= 0:
+        if 0 <= channel.last < message.seq:  # else a read was faster than the announcement
             self.metrics.gaps_total += 1
         channel.last = max(channel.last, message.seq)
         for session in channel.sessions:
             session.gap(self.store_id, message)
         self.enqueue(channel)
 
-    def store_changed(self, store_id: str) -> None:
-        """Another store: every position is void, every device is reset."""
-        if self.store_id:
-            self.metrics.store_changes_total += 1
-        self.store_id = store_id
+    @property
+    def store_id(self) -> str:
+        """The id of the store that positions are of."""
+        return self.broker.store_id
+
+    def store_changed(self) -> None:
+        """Another store than before, or the first: every position is void, every device is reset."""
+        self.metrics.stores_total += 1
         for channel in self._channels.values():
             channel.last = -1
             for session in channel.sessions:
@@ -217,6 +223,11 @@ class Hub:
                 again = True
                 await self.broker.available()
                 await asyncio.sleep(random.uniform(0, _RETRY_S))  # it may be up and still refuse
+            except Exception:
+                _log.exception("reading failed", agent=str(channel.agent))
+                again = False
+                for session in [s for s in channel.sessions if s.state is State.JOINING]:
+                    session.close(CloseCode.INTERNAL_ERROR, "internal error")
             channel.queued = False
             if again or channel.joining():
                 self.enqueue(channel)
@@ -224,15 +235,17 @@ class Hub:
     async def _read(self, channel: Channel) -> bool:
         """Bring the channel's JOINING sessions to the present. True where some have to wait for another turn."""
         for _ in range(_ATTEMPTS):
-            groups = channel.joining()
+            store, groups = self.store_id, channel.joining()
             if not groups:
                 return False
             for position, sessions in groups.items():
+                if store != self.store_id:
+                    break  # the positions are the old one's
                 asked = (channel.subscriptions, channel.last)
                 read = await self.broker.read(channel.agent, position)
-                if read.store == self.store_id:
+                if read.store == store == self.store_id:
                     sessions = await self._deliver(sessions, read)
-                if read.store == self.store_id:
+                if read.store == store == self.store_id:
                     channel.settle(sessions, read, *asked)
         return True  # moved on three times: others first
 
@@ -255,29 +268,36 @@ class Hub:
     async def _sweep(self) -> None:
         """Once a minute, spread out: is any agent here behind the store? The last message before a silence has no
         successor that would show its loss."""
-        step = 0
+        loop = asyncio.get_running_loop()
+        step, due = 0, loop.time()
         while True:
-            await asyncio.sleep(SWEEP_S / _SWEEP_STEPS)
+            due += SWEEP_S / _SWEEP_STEPS
+            await asyncio.sleep(max(0.0, due - loop.time()))
             step = (step + 1) % _SWEEP_STEPS
-            channels = list(self._channels.values())[step::_SWEEP_STEPS]
             try:
-                await self.sweep(channels)
+                await self.sweep(list(self._channels.values())[step::_SWEEP_STEPS])
             except Unavailable:
-                continue  # the reconnect compares everybody
+                pass  # the reconnect compares everybody
+            except Exception:
+                _log.exception("sweep failed")
 
-    async def sweep(self, channels: Iterable[Channel], settle_s: float = 1.0) -> None:
-        """Compare `channels` with the store, twice, since an announcement may be on its way; repair what is behind."""
-        behind = await self._behind([c for c in channels if c.subscribed and c.last >= 0])
-        if behind:
+    async def sweep(self, channels: Iterable[Channel], settle_s: float = 0.5) -> None:
+        """Compare `channels` with the store, and read again those that missed something.
+
+        A store that knows less than was announced before it was asked went back. One that knows more may have its
+        announcement on the way: that has `settle_s` to come.
+        """
+        asked = [(c, c.last) for c in channels if c.subscribed and c.last >= 0]
+        latest = await self.broker.latest([c.agent for c, _ in asked])
+        differ = [(c, last, seq) for (c, last), seq in zip(asked, latest, strict=True) if seq not in (None, last)]
+        if any(seq > last for _, last, seq in differ):
             await asyncio.sleep(settle_s)
-            for channel in await self._behind(behind):
+        for channel, last, seq in differ:
+            if seq < last or channel.last < seq:
                 _log.warning("missed a clear", agent=str(channel.agent))
                 self.metrics.clears_found_by_sweep_total += 1
-                channel.confirmed()
-
-    async def _behind(self, channels: list[Channel]) -> list[Channel]:
-        latest = await self.broker.latest([c.agent for c in channels])
-        return [c for c, seq in zip(channels, latest, strict=True) if seq != c.last]
+                channel.missed()
+                channel.last = seq
 
     async def _release(self) -> None:
         while True:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+from server import logs
+
 TICK_S: Final = 0.25
+_log = logs.get("clearsync.gateway")
 
 
 class Pinged(Protocol):
@@ -55,4 +58,7 @@ class Wheel:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
-            self.turn(loop.time())
+            try:
+                self.turn(loop.time())
+            except Exception:  # of one member; the others are asked at their next turn
+                _log.exception("keepalive failed")

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import uvicorn
@@ -26,26 +25,19 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from server import logs, wire
-from server.auth.address import ClientAddress
 from server.auth.admission import authorize
-from server.auth.principal import Authenticator, Principal, Scope
-from server.broker.base import Broker
+from server.auth.principal import Principal, Scope
 from server.errors import (
     BadRequest,
     ClearsyncError,
     Forbidden,
     HeadersTooLarge,
-    InvalidEvents,
-    MethodNotAllowed,
     Refused,
-    TooLarge,
-    Unauthenticated,
     Unavailable,
 )
-from server.events import parse_batch
+from server.gateway.door import CLOSE_CODES, Door, TooManySessions, not_a_handshake
 from server.gateway.handshake import SyncRequest
-from server.gateway.hub import Hub
-from server.gateway.keepalive import Wheel
+from server.gateway.inquiries import answer
 from server.gateway.origins import origin_allowed
 from server.problems import problem_response
 from server.session import Session, State
@@ -62,32 +54,9 @@ MAX_UNANSWERED: Final = 16
 """Frames of one device under way; further ones are answered `busy`."""
 
 _PING: Final = b"\x89\x00"
-_log = logs.get(__name__)
+_log = logs.get("clearsync.gateway")
 _quiet = logging.getLogger("clearsync.websockets")
 _quiet.setLevel(logging.WARNING)  # else it says "connection closed" for each, and a session's end is logged here
-
-
-class TooManySessions(Refused):
-    """This worker holds as many sessions as it is allowed."""
-
-    status = 503
-    headers = (("Retry-After", "60"),)
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """What every connection needs, made once a worker and handed over in the lifespan state as ``door``."""
-
-    hub: Hub
-    broker: Broker
-    authenticator: Authenticator
-    wheel: Wheel
-    tasks: asyncio.TaskGroup
-    address_of: ClientAddress
-    base_path: str
-    allowed_origins: tuple[str, ...]
-    max_frame_bytes: int
-    max_sessions: int
 
 
 def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
@@ -271,7 +240,7 @@ class Gateway(asyncio.Protocol):
         """Answer the handshake. False where it was no proper one."""
         response = self._ws.accept(request)
         if response.status_code != 101:
-            self._refuse(_not_a_handshake(response.status_code, self._ws.handshake_exc))
+            self._refuse(not_a_handshake(response.status_code, self._ws.handshake_exc))
             return False
         self._ws.send_response(response)
         self._flush()
@@ -283,14 +252,14 @@ class Gateway(asyncio.Protocol):
         if isinstance(problem, SecurityError):
             self._refuse(HeadersTooLarge(f"request head: {problem}"))
         else:
-            self._refuse(_not_a_handshake(400, problem.__cause__ or problem))
+            self._refuse(not_a_handshake(400, problem.__cause__ or problem))
 
     def _refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
         """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
         if self._transport is None or self._transport.is_closing():
             return
         _log.info("session refused", address=self._address, error=type(error).__name__)
-        code = _CLOSE_CODES.get(type(error))
+        code = CLOSE_CODES.get(type(error))
         if code is not None and request is not None and request.headers.get_all("Origin"):
             if self._open(request):
                 self.close(code, str(error))
@@ -375,30 +344,11 @@ class Gateway(asyncio.Protocol):
             self._spawn(self._serve(session, frame))
 
     async def _serve(self, session: Session, frame: DeviceFrame) -> None:
-        """A `handled` or `check`: the same rules as the POST, the answer by `ref`."""
         assert self._principal is not None
         try:
-            session.answer(await self._answer(session, self._principal, frame))
-        except (InvalidEvents, TooLarge) as problem:
-            session.answer(wire.error(frame.ref, ErrorCode.BAD_EVENTS, str(problem)))
-        except Forbidden as problem:
-            session.answer(wire.error(frame.ref, ErrorCode.FORBIDDEN, str(problem)))
-        except Unavailable as problem:
-            session.answer(wire.error(frame.ref, ErrorCode.UNAVAILABLE, str(problem)))
+            session.answer(await answer(self._door, self._principal, session.device, frame))
         finally:
             self._unanswered -= 1
-
-    async def _answer(self, session: Session, principal: Principal, frame: DeviceFrame) -> Frame:
-        if not isinstance(frame.events, list):
-            raise InvalidEvents("events is missing, it must be an array")
-        batch = parse_batch(frame.events)
-        if frame.type == "check":
-            found = await self._door.broker.check(principal.agent, batch.members) if batch else []
-            return wire.checked(frame.ref, found)
-        authorize(principal, Scope.HANDLED_WRITE, None)
-        if batch:
-            await self._door.broker.record(principal.agent, batch, session.device)
-        return wire.recorded(frame.ref)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._door.tasks.create_task(self._guarded(work))
@@ -424,9 +374,10 @@ class Gateway(asyncio.Protocol):
         if session.state is State.LAGGING:
             size = transport.get_write_buffer_size()
             if self._stuck_size < 0 or size < self._stuck_size:
-                self._stuck_size, self._stuck_at = size, now
+                self._stuck_at = now
             elif now - self._stuck_at >= STUCK_S:
                 transport.abort()
+            self._stuck_size = size  # of the last look: answers under way may have made it grow in between
         elif self._ws.state is OPEN:
             self._heard = self._held  # one that we do not hear yet is not asked to answer
             transport.write(_PING)
@@ -445,19 +396,3 @@ def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
     connection, option = transport.get_extra_info("socket"), getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
-
-
-def _not_a_handshake(status: int, problem: BaseException | None) -> Refused:
-    message = f"not a websocket handshake: {problem}"[:200]
-    if status == 405:
-        return MethodNotAllowed(message, "GET")
-    error = BadRequest(message)
-    error.headers = (("Sec-WebSocket-Version", "13"),)  # RFC 6455, 4.4
-    return error
-
-
-_CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {
-    Unauthenticated: CloseCode.CREDENTIALS_EXPIRED,
-    Forbidden: CloseCode.FORBIDDEN,
-    TooManySessions: CloseCode.TOO_MANY_SESSIONS,
-}

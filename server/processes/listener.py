@@ -17,13 +17,13 @@ RELEASE_S: Final = 2.0
 _POLL_S: Final = 0.05
 
 
-async def bind(key: str, host: str, port: int) -> socket.socket:
+async def bind(key: str, host: str, port: int, patience_s: float = RELEASE_S) -> socket.socket:
     """A socket that listens on the address: port 0 is any free one. The caller closes it.
 
     It listens from here on, before anybody accepts: SO_REUSEADDR lets two bind one address, and only one listen.
-    Raises `SettingsError` naming `key`.
+    One that is in use is waited for, `patience_s`. Raises `SettingsError` naming `key`.
     """
-    deadline = asyncio.get_running_loop().time() + RELEASE_S
+    deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         try:
             return _listen(host, port)
@@ -32,7 +32,7 @@ async def bind(key: str, host: str, port: int) -> socket.socket:
             if problem.errno != errno.EADDRINUSE:
                 raise SettingsError(f"{key}: can't listen on {shown}: {problem.strerror}") from None
             if asyncio.get_running_loop().time() > deadline:
-                raise SettingsError(f"{key}: {shown} is in use by another process") from None
+                raise SettingsError(f"{key}: {shown} is in use by another process, choose another") from None
         await asyncio.sleep(_POLL_S)
 
 

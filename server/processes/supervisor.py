@@ -19,12 +19,12 @@ from server import logs
 from server.broker import binary
 from server.broker.embedded import EmbeddedStore
 from server.broker.locks import hold_data_dir
-from server.errors import StoreError
+from server.errors import SettingsError, StoreError
 from server.processes.admin import AdminServer, Readiness, admin_app
 from server.processes.banner import banner
 from server.processes.children import Backoff, Child
 from server.processes.control import Reload, Start
-from server.processes.listener import bind, url_of
+from server.processes.listener import RELEASE_S, bind, url_of
 from server.settings import Settings
 
 log = logs.get("clearsync.supervisor")
@@ -82,7 +82,13 @@ class Supervisor:
         address = self._settings.admin.address
         if address is None:
             return None
-        listener = held.enter_context(await bind("admin.listen", *address))
+        try:
+            bound = await bind("admin.listen", *address, patience_s=0.0 if self._settings.dev else RELEASE_S)
+        except SettingsError:
+            if not self._settings.dev:
+                raise
+            bound = await bind("admin.listen", address[0], 0)  # another one is being tried on this machine
+        listener = held.enter_context(bound)
         self._admin_url = url_of(listener)
         return listener
 
@@ -149,7 +155,7 @@ class Supervisor:
             self._public.close()
 
     def _reload(self) -> None:
-        log.info("reloading")
+        log.info("reloading the TLS certificate and key")
         for child in self._children:
             child.send(Reload())
 

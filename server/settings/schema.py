@@ -83,7 +83,7 @@ class Gateway(Section, frozen=True):
 class Auth(Section, frozen=True):
     """Who may call."""
 
-    users_file: Annotated[str, "file of users, TOML; hashes come from `clearsync hash-password`"] = ""
+    users_file: Annotated[str, "file of users, TOML, read at the start; hashes: `clearsync hash-password`"] = ""
 
 
 class Limits(Section, frozen=True):
@@ -102,7 +102,7 @@ class Limits(Section, frozen=True):
 class Admin(Section, frozen=True):
     """The operators' listener."""
 
-    listen: Annotated[str, "loopback host:port of metrics and health of all workers; empty is off"] = "127.0.0.1:9180"
+    listen: Annotated[str, "loopback host:port that tells the health of all workers; empty is off"] = "127.0.0.1:9180"
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -113,7 +113,7 @@ class Admin(Section, frozen=True):
 class Console(Section, frozen=True):
     """The web page."""
 
-    enabled: Annotated[bool, "serve the web console; off, there is nothing to attack"] = False
+    enabled: Annotated[bool, "serve the web console, which this version does not have yet"] = False
 
 
 class Log(Section, frozen=True):

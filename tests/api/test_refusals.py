@@ -532,6 +532,15 @@ def nested(where: str, depth: int) -> str:
     return f'[{{"Type":{event["Type"]},"Id":{event["Id"]}}}]'
 
 
+def test_a_websocket_does_not_begin_ahead_of_an_answer(running: Running, user: str) -> None:
+    """Both in one write: a 101 first, and the answer to the request would land among its frames."""
+    first = head("GET", f"{SYNC_PATH}?device=phone&cursor=0", (basic(user),))
+    with Wire(running.port) as wire:
+        wire.send(first + upgrading(f"{SYNC_PATH}?device=phone")(user))
+        assert wire.answer().status == 200
+        assert wire.rest() == b""
+
+
 @pytest.mark.parametrize("where", ["Type", "Id"])
 def test_no_depth_of_nesting_is_a_500(running: Running, user: str, depths: range, where: str) -> None:
     with Wire(running.port) as wire:

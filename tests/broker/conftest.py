@@ -33,6 +33,9 @@ class Listener:
         self.confirmations += 1
         self._changed.set()
 
+    def missed(self) -> None:
+        self.confirmed()
+
     def announced(self, message: Announcement) -> None:
         self.messages.append(message)
         self._changed.set()
@@ -49,7 +52,7 @@ class Listener:
 async def broker_on(url: str, within_s: float = 10, **options: Any) -> AsyncIterator[RedisBroker]:
     """A started broker."""
     settings: dict[str, Any] = {"max_events": 10_000, "retention_days": 30, "timeout_s": 2.0, "prefix": "cs"}
-    settings |= {"on_store": lambda store: None, "on_change": lambda: None} | options
+    settings |= {"on_store": lambda: None, "on_change": lambda: None} | options
     broker = RedisBroker(Endpoint.parse(url), **settings)
     running = asyncio.ensure_future(broker.run())
     try:

@@ -153,15 +153,20 @@ async def test_what_is_no_announcement_is_treated_as_a_gap(broker: RedisBroker, 
 
 
 async def test_the_store_id_is_made_once_and_a_wiped_store_is_another(url: str, raw: Any) -> None:
-    stores: list[str] = []
-    async with broker_on(url, on_store=stores.append) as broker, broker_on(url) as other:
-        assert broker.store_id == other.store_id == raw.get("cs:store").decode()
-        assert stores == [broker.store_id]
+    changes: list[str] = []
+    listener = Listener()
+    async with broker_on(url, on_store=lambda: changes.append("")) as broker, broker_on(url) as other:
+        first = broker.store_id
+        assert first == other.store_id == raw.get("cs:store").decode()
+        assert len(changes) == 1
+        broker.subscribe(listener)
+        await listener.until(lambda: listener.confirmations == 1)
         raw.flushall()
         await broker.latest([])
-        assert stores == [stores[0], broker.store_id]
-        assert stores[0] != broker.store_id
+        assert len(changes) == 2
+        assert broker.store_id == raw.get("cs:store").decode() != first
         assert (await broker.read(AGENT, None)).store == broker.store_id
+        await listener.until(lambda: listener.confirmations == 2)  # the listener makes sure that it listens there
 
 
 async def test_a_caller_that_gives_up_does_not_shift_the_replies(broker: RedisBroker) -> None:

@@ -37,7 +37,7 @@ def test_events_are_words_or_lines(words: list[str], stdin: str, events: list[Ev
 @pytest.mark.parametrize("word", ["NewTicket", "NewTicket:", ":12", "NewTicket:1.5", "Nope:1", "NewTicket:2147483648"])
 def test_a_word_that_is_no_event_is_named(word: str) -> None:
     for words, stdin in (([word], ""), (["-"], f"{word}\n")):
-        with pytest.raises(InvalidEvents, match=f"event.*{word!r}"):
+        with pytest.raises(InvalidEvents, match=f'event.*"{word}"'):
             list(parse_events(words, io.StringIO(stdin)))
 
 
@@ -79,7 +79,7 @@ async def test_one_wrong_word_and_nothing_is_sent(capsys: pytest.CaptureFixture[
     async with endpoint() as fake:
         assert await _typed(fake, "NewTicket:12", "NewTicket:x") == 1
         assert not fake.posted
-    assert "event 'NewTicket:x': Id is 'x'" in capsys.readouterr().err
+    assert 'event "NewTicket:x": Id is "x"' in capsys.readouterr().err
 
 
 async def test_more_than_a_batch_goes_in_several(

@@ -40,7 +40,7 @@ class FakeBroker:
         self.ready = True
         self.subscriber: Subscriber | None = None
         self.wire: list[Announcement] = []
-        self.asked: list[tuple[int | None, asyncio.Future[Handled]]] = []
+        self.asked: list[tuple[str, int | None, asyncio.Future[Handled]]] = []
         self.answered: list[tuple[Handled, asyncio.Future[Handled]]] = []
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
@@ -52,17 +52,18 @@ class FakeBroker:
 
     async def read(self, agent: AgentId, position: int | None) -> Handled:
         future: asyncio.Future[Handled] = asyncio.get_running_loop().create_future()
-        self.asked.append((position, future))
+        self.asked.append((self.store_id, position, future))
         return await future
 
     def run_read(self, index: int) -> None:
-        position, future = self.asked.pop(index)
-        self.answered.append((self.store.read(self.now, position), future))
+        store_id, position, future = self.asked.pop(index)
+        # As the broker does: under the id that it knew when it asked, whatever answers.
+        self.answered.append((self.store.read(self.now, position)._replace(store=store_id), future))
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         return [(m, self.store.entries[m]) for m in members if m in self.store.entries]
 
-    async def latest(self, agents: Sequence[AgentId]) -> list[int]:
+    async def latest(self, agents: Sequence[AgentId]) -> list[int | None]:
         return [self.store.seq for _ in agents]
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -134,7 +135,7 @@ class World:
         self.broker = FakeBroker(cap=self.rnd.choice([3, 8, 50]))
         self.hub = Hub(Metrics(), ping_s=25)
         self.hub.attach(self.broker)
-        self.hub.store_changed("a")
+        self.hub.store_changed()
         self.devices = [Device(name) for name in ("phone", "tablet", "desk")]
         self.truth: dict[bytes, int] = {}
         self.before: tuple[ModelStore, dict[bytes, int]] | None = None
@@ -181,7 +182,7 @@ class World:
 
     def fail_read(self) -> None:
         if self.broker.asked:
-            _, future = self.broker.asked.pop(0)
+            _, _, future = self.broker.asked.pop(0)
             if not future.done():
                 future.set_exception(Unavailable())
 
@@ -226,16 +227,23 @@ class World:
             self.reconnect_listener()
 
     def replace_store(self) -> None:
-        self.broker.store = ModelStore(self.broker.store.cap, 10**9, self.broker.store_id + "x")
-        self.broker.store_id = self.broker.store.store_id
+        """A new one, or an old copy whose floor is below where devices stand. Reads under way fail with the connection,
+        or go on, where it was found out by the sweep."""
+        store = ModelStore(self.broker.store.cap, 10**9, self.broker.store_id + "x")
         self.truth, self.before = {}, None
+        if self.rnd.random() < 0.5:
+            store.floor = 1
+            _, seq = store.record(self.broker.now + 1000, [b"2:1"])
+            self.truth = {b"2:1": seq}
+        self.broker.store, self.broker.store_id = store, store.store_id
         self.broker.wire.clear()
-        for _, future in [*self.broker.asked, *self.broker.answered]:
-            if not future.done():
-                future.set_exception(Unavailable())  # the old store's connection is gone
-        self.broker.asked.clear()
-        self.broker.answered.clear()
-        self.hub.store_changed(self.broker.store_id)
+        if self.rnd.random() < 0.5:
+            for future in [*(f for _, _, f in self.broker.asked), *(f for _, f in self.broker.answered)]:
+                if not future.done():
+                    future.set_exception(Unavailable())
+            self.broker.asked.clear()
+            self.broker.answered.clear()
+        self.hub.store_changed()
         self.reconnect_listener()
 
     def clock_back(self) -> None:

@@ -18,7 +18,8 @@ from server.auth.principal import Principal, Scope
 from server.events import AgentId
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.gateway.websocket import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, STUCK_S, Door, Gateway
+from server.gateway.door import Door
+from server.gateway.websocket import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, STUCK_S, Gateway
 from server.metrics import Metrics
 from server.session import Handled, Session
 from server.wire import CloseCode

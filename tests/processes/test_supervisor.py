@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from server import __version__
+from server.auth.basic import hash_password
 from server.broker import binary
 from server.broker.embedded import arguments
 from server.broker.locks import open_lock, try_lock
@@ -134,14 +135,23 @@ def test_a_second_serve_on_the_same_data_dir_says_so(serve: Serve, tmp_path: Pat
 
 @pytest.mark.parametrize("key", ["server.port", "admin.listen"])
 def test_an_address_in_use_is_named_with_its_setting(key: str, taken_port: int, tmp_path: Path) -> None:
+    users = tmp_path / "users.toml"
+    users.write_text(f'[users.ada]\nhash = "{hash_password("x")}"\ntenant = "acme"\n')
     port, admin = (taken_port, "") if key == "server.port" else (0, f"127.0.0.1:{taken_port}")
     refused = run(
-        *("serve", "--dev", "--port", str(port), "--data-dir", "data"),
+        *("serve", "--port", str(port), "--data-dir", "data"),
         cwd=tmp_path,
-        env={"CLEARSYNC_ADMIN__LISTEN": admin},
+        env={"CLEARSYNC_ADMIN__LISTEN": admin, "CLEARSYNC_AUTH__USERS_FILE": str(users)},
     )
     assert refused.returncode == 2
-    assert one_line(refused.stderr) == f"clearsync: {key}: 127.0.0.1:{taken_port} is in use by another process"
+    said = f"clearsync: {key}: 127.0.0.1:{taken_port} is in use by another process, choose another"
+    assert one_line(refused.stderr) == said
+
+
+def test_in_development_a_second_one_takes_another_admin_port(serve: Serve, taken_port: int) -> None:
+    with serve("--dev", env={"CLEARSYNC_ADMIN__LISTEN": f"127.0.0.1:{taken_port}"}) as running:
+        assert not running.admin_url.endswith(f":{taken_port}")
+        assert running.ready()[0] == 200
 
 
 async def test_an_address_that_a_killed_predecessor_still_holds_is_waited_for() -> None:

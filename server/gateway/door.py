@@ -1,0 +1,56 @@
+"""What every connection needs to be let in, and how one that is not is told."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from server.auth.address import ClientAddress
+from server.auth.principal import Authenticator
+from server.broker.base import Broker
+from server.errors import BadRequest, ClearsyncError, Forbidden, MethodNotAllowed, Refused, Unauthenticated
+from server.gateway.hub import Hub
+from server.gateway.keepalive import Wheel
+from server.wire import CloseCode
+
+
+class TooManySessions(Refused):
+    """This worker holds as many sessions as it is allowed."""
+
+    status = 503
+    headers = (("Retry-After", "60"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every connection needs, made once a worker and handed over in the lifespan state as ``door``."""
+
+    hub: Hub
+    broker: Broker
+    authenticator: Authenticator
+    wheel: Wheel
+    tasks: asyncio.TaskGroup
+    address_of: ClientAddress
+    base_path: str
+    allowed_origins: tuple[str, ...]
+    max_frame_bytes: int
+    max_sessions: int
+
+
+CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {
+    Unauthenticated: CloseCode.CREDENTIALS_EXPIRED,
+    Forbidden: CloseCode.FORBIDDEN,
+    TooManySessions: CloseCode.TOO_MANY_SESSIONS,
+}
+"""How a browser, which does not see an HTTP status, is told."""
+
+
+def not_a_handshake(status: int, problem: BaseException | None) -> Refused:
+    """What `websockets` found wrong with a handshake, and the status it would answer."""
+    message = f"not a websocket handshake: {problem}"[:200]
+    if status == 405:
+        return MethodNotAllowed(message, "GET")
+    error = BadRequest(message)
+    error.headers = (("Sec-WebSocket-Version", "13"),)  # RFC 6455, 4.4
+    return error

@@ -23,7 +23,8 @@ Rules, each guarding against a loss:
 5. Where the channel does not continue (`prev` is not its last), the events are handed over with the cursor unmoved,
    and the session is JOINING again: between `seq` and here something is missing.
 6. A transport that says pause makes the session LAGGING: it is skipped, nothing is kept for it. Resumed, it is JOINING:
-   it reads from its `seq`. What is waiting for a slow device is in the store, not in this process.
+   it reads from its `seq`. What is waiting for a slow device is in the store, not in this process. One that paused
+   in what followed a reset is not reset again for being below the same `floor`: it would never get through.
 7. `welcome` is the first frame, once.
 8. CLOSED is final; whatever comes after is ignored.
 """
@@ -77,7 +78,7 @@ class Handled(NamedTuple):
     def frames(self) -> Iterator[Frame]:
         """The frames of this read, in order, each made when it is due."""
         if self.reset:
-            yield wire.reset(self.store, self.reset_seq)
+            yield wire.reset(self.store, self.reset_seq, self.floor)
         yield from wire.pages(self.store, self.seq, self.entries)
 
 
@@ -101,12 +102,13 @@ class State(Enum):
 class Session:
     """One live connection of a device. `cursor` is what the device came with, None for 'from now on'."""
 
-    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "origin", "sent", "seq", "state")
+    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "floor", "origin", "sent", "seq", "state")
 
     def __init__(self, device: DeviceId, cursor: Cursor | None, sink: Sink) -> None:
         self.device = device
         self.origin = device.encode()
         self.seq: Seq | None = None
+        self.floor = -1
         self.state = State.JOINING
         self.sent = 0
         self._cursor = cursor
@@ -133,6 +135,7 @@ class Session:
         if self.state is not State.JOINING:
             return False
         self.seq = Seq(frame.seq)
+        self.floor = max(self.floor, frame.floor)
         self._write(frame)
         return self._is(State.JOINING)
 
@@ -162,7 +165,7 @@ class Session:
     def forget(self) -> None:
         """Another store: every position of the old one is void, the next read is from the beginning."""
         if self.seq is not None:
-            self.seq = Seq(0)
+            self.seq, self.floor = Seq(0), -1
             self.gap("")
 
     def answer(self, frame: Frame) -> None:

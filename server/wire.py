@@ -59,13 +59,15 @@ class ErrorCode:
 
 
 class Frame:
-    """One frame on its way to devices. `seq` is the position a session has reached once it is written."""
+    """One frame on its way to devices. `seq` is the position a session has reached once it is written; `floor`, of a
+    `reset` only, the floor that it was for."""
 
-    __slots__ = ("_websocket", "json", "seq")
+    __slots__ = ("_websocket", "floor", "json", "seq")
 
-    def __init__(self, json: bytes, seq: int = -1) -> None:
+    def __init__(self, json: bytes, seq: int = -1, floor: int = -1) -> None:
         self.json = json
         self.seq = seq
+        self.floor = floor
         self._websocket: bytes | None = None
 
     @property
@@ -99,9 +101,9 @@ def clear(store: str, seq: int, events: bytes, *, at: int | None = None) -> Fram
     return Frame(b'{"type":"clear","cursor":"%b-%d","at":%d,"events":%b}' % (store.encode(), seq, time, events), seq)
 
 
-def reset(store: str, seq: int) -> Frame:
+def reset(store: str, seq: int, floor: int = -1) -> Frame:
     """History is gone: the device refetches its list; what is retained follows."""
-    return Frame(b'{"type":"reset","cursor":"%b-%d"}' % (store.encode(), seq), seq)
+    return Frame(b'{"type":"reset","cursor":"%b-%d"}' % (store.encode(), seq), seq, floor)
 
 
 def pages(store: str, seq: int, entries: Sequence[tuple[bytes, int]]) -> Iterator[Frame]:

@@ -37,14 +37,14 @@ class ModelStore:
             self.entries = dict(ordered[drop:])
         return prev, seq
 
-    def read(self, now: int, position: int | None) -> Handled:
+    def read(self, now: int, position: int | None, floor: int = -1) -> Handled:
         """As the read script answers."""
         if self.floor is None:
             self.floor = now
         seq = self.seq
         if position is None:
             return Handled(self.store_id, seq, self.floor, False, now, [])
-        reset = position > seq or position < self.floor
+        reset = position > seq or floor < self.floor > position
         if seq < position <= max(now, seq) + SLACK_MS:
             seq = self.floor = position
         entries = self.ordered() if reset else [(m, s) for m, s in self.ordered() if s > position]

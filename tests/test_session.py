@@ -146,6 +146,26 @@ def test_a_pause_in_the_middle_of_a_catch_up_ends_it() -> None:
     assert sink.types == ["welcome", "clear"]
 
 
+def test_a_reset_that_was_had_is_remembered_until_another_store() -> None:
+    session, _ = session_at(3)
+    session.welcome(read_of(9), 25)
+    assert session.floor == -1
+    for frame in read_of(9, [(b"1:1", 5)], reset=True, floor=8).frames():
+        session.push(frame)
+    assert session.floor == 8
+    session.forget()
+    assert session.floor == -1
+
+
+def test_a_reset_that_was_not_written_is_not_remembered() -> None:
+    session, sink = session_at(3, room=1)
+    session.welcome(read_of(9), 25)
+    for frame in read_of(9, reset=True, floor=8).frames():
+        session.push(frame)
+    assert sink.types == ["welcome"]
+    assert session.floor == -1
+
+
 def test_another_store_voids_every_position() -> None:
     for session, state in ((live_at(7)[0], State.JOINING), (session_at(7)[0], State.JOINING)):
         session.welcome(read_of(7), 25)

@@ -41,8 +41,11 @@ class Broker(Protocol):
         Raises `Unavailable`: recorded whole or not at all, and safe to repeat.
         """
 
-    async def read(self, agent: AgentId, position: int | None) -> Handled:
-        """All that is handled after `position`; None: nothing but the present position. Raises `Unavailable`."""
+    async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
+        """All that is handled after `position`; None: nothing but the present position. Raises `Unavailable`.
+
+        `floor`: of the reset that the reader has had already. It is not reset again for being below that.
+        """
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         """Those of `members` that are handled, with when (ms). Raises `Unavailable`."""

@@ -164,13 +164,13 @@ class RedisBroker:
         said = (key, origin or NO_ORIGIN, int(time.time() * 1e6), batch.json, *batch.members)
         return self._record.run(link, int, key, self._cap, self._retention_ms, deadline, *said)
 
-    async def read(self, agent: AgentId, position: int | None) -> Handled:
+    async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
         link, store = self._command_link(), self._store_id
         where = b"" if position is None else b"%d" % position
-        reply = await self._read.run(link, list, self._key(agent), where, FUTURE_SLACK_MS, self._retention_ms)
-        seq, floor, reset, now, *rest = reply
+        limits = (FUTURE_SLACK_MS, self._retention_ms, floor)
+        seq, lowest, reset, now, *rest = await self._read.run(link, list, self._key(agent), where, *limits)
         entries = [(member, int(float(score))) for member, score in zip(rest[::2], rest[1::2], strict=True)]
-        return Handled(store, int(seq), int(floor), bool(int(reset)), int(now), entries)
+        return Handled(store, int(seq), int(lowest), bool(int(reset)), int(now), entries)
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         try:

@@ -94,12 +94,13 @@ class Channel:
         elif read.seq < last:
             self.last = read.seq
 
-    def joining(self) -> dict[int | None, list[Session]]:
-        """The sessions that wait for a read, by the position they stand at."""
-        groups: dict[int | None, list[Session]] = {}
+    def joining(self) -> dict[tuple[int | None, int], list[Session]]:
+        """The sessions that wait for a read, by the position they stand at and the floor they have been reset for."""
+        groups: dict[tuple[int | None, int], list[Session]] = {}
         for session in self.sessions:
             if session.state is State.JOINING:
-                groups.setdefault(session.position(self._hub.store_id), []).append(session)
+                standing = (session.position(self._hub.store_id), session.floor)
+                groups.setdefault(standing, []).append(session)
         return groups
 
 
@@ -238,11 +239,11 @@ class Hub:
             store, groups = self.store_id, channel.joining()
             if not groups:
                 return False
-            for position, sessions in groups.items():
+            for (position, floor), sessions in groups.items():
                 if store != self.store_id:
                     break  # the positions are the old one's
                 asked = (channel.subscriptions, channel.last)
-                read = await self.broker.read(channel.agent, position)
+                read = await self.broker.read(channel.agent, position, floor)
                 if read.store == store == self.store_id:
                     sessions = await self._deliver(sessions, read)
                 if read.store == store == self.store_id:

@@ -208,8 +208,9 @@ async def test_the_scripts_follow_the_model(broker: RedisBroker, url: str, raw: 
                 del model.entries[member]
             else:
                 position = rnd.choice([None, *known, known[-1] + rnd.choice([1, 4000, 60_000])])
-                read = await broker.read(AGENT, position)
-                assert model.read(read.now, position) == read, f"seed {seed}"
+                floor = rnd.choice([-1, -1, *known])
+                read = await broker.read(AGENT, position, floor)
+                assert model.read(read.now, position, floor) == read, f"seed {seed}"
                 known.append(read.seq)
 
 

@@ -40,7 +40,7 @@ class FakeBroker:
         self.ready = True
         self.subscriber: Subscriber | None = None
         self.wire: list[Announcement] = []
-        self.asked: list[tuple[str, int | None, asyncio.Future[Handled]]] = []
+        self.asked: list[tuple[str, tuple[int | None, int], asyncio.Future[Handled]]] = []
         self.answered: list[tuple[Handled, asyncio.Future[Handled]]] = []
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
@@ -50,15 +50,15 @@ class FakeBroker:
         done.set_result(seq)
         return done
 
-    async def read(self, agent: AgentId, position: int | None) -> Handled:
+    async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
         future: asyncio.Future[Handled] = asyncio.get_running_loop().create_future()
-        self.asked.append((self.store_id, position, future))
+        self.asked.append((self.store_id, (position, floor), future))
         return await future
 
     def run_read(self, index: int) -> None:
-        store_id, position, future = self.asked.pop(index)
+        store_id, (position, floor), future = self.asked.pop(index)
         # As the broker does: under the id that it knew when it asked, whatever answers.
-        self.answered.append((self.store.read(self.now, position)._replace(store=store_id), future))
+        self.answered.append((self.store.read(self.now, position, floor)._replace(store=store_id), future))
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         return [(m, self.store.entries[m]) for m in members if m in self.store.entries]
@@ -147,8 +147,10 @@ class World:
     def record(self) -> None:
         ids = [Event.parse("NewTicket", self.rnd.randrange(12)) for _ in range(self.rnd.choice([1, 1, 2, 6]))]
         origin = self.rnd.choice([None, *self.devices])
-        self.before = (self.broker.store.copy(), dict(self.truth))
         batch = Batch(ids)
+        # What it handles again has moved up: of a device that read that, and of a store that lost it, nothing is said.
+        before = {m: s for m, s in self.truth.items() if m not in batch.members}
+        self.before = (self.broker.store.copy(), before)
         seq = self.broker.record(AGENT, batch, origin.name if origin else None).result()
         self.truth |= dict.fromkeys(batch.members, seq)
         if origin:
@@ -233,8 +235,8 @@ class World:
         self.truth, self.before = {}, None
         if self.rnd.random() < 0.5:
             store.floor = 1
-            _, seq = store.record(self.broker.now + 1000, [b"2:1"])
-            self.truth = {b"2:1": seq}
+            store.entries = {b"2:1": 10, b"2:2": self.broker.now + 1000}
+            self.truth = dict(store.entries)
         self.broker.store, self.broker.store_id = store, store.store_id
         self.broker.wire.clear()
         if self.rnd.random() < 0.5:

@@ -16,9 +16,9 @@ from server.auth.address import client_address
 from server.auth.development import TENANT
 from server.auth.principal import Principal, Scope
 from server.events import AgentId
+from server.gateway.door import Door
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.gateway.door import Door
 from server.gateway.websocket import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, STUCK_S, Gateway
 from server.metrics import Metrics
 from server.session import Handled, Session

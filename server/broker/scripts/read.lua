@@ -1,6 +1,6 @@
 -- What an agent has handled after a position. One script: a batch recorded between two commands would be lost.
 -- KEYS[1]  the agent's sorted set
--- ARGV     position or '' (none: the present), slack ms, retention ms
+-- ARGV     position or '' (none: the present), slack ms, retention ms, floor of the reset that the reader had (-1: none)
 -- returns  {seq, floor, reset 0/1, now, member, score, member, score, ...} ascending
 local key, retention = KEYS[1], tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -25,7 +25,7 @@ if position > seq then -- ahead of us: the store lost its tail; the agent's othe
     seq, floor = position, position
     redis.call('ZADD', key, text(position), '-')
   end
-elseif position < floor then
+elseif position < floor and tonumber(ARGV[4]) < floor then -- one that had its reset goes on from where it was
   reset = 1
 else
   from = '(' .. text(position)

@@ -223,7 +223,7 @@ class World:
         """The store comes back without its newest batch. Its clock is ahead of all it gave out: the assumption is that
         a failover takes longer than store clocks differ by."""
         if self.before is not None:
-            self.lost = self.broker.now = max(self.broker.now, self.broker.store.seq)
+            self.lost = self.broker.now = max(self.broker.now, self.broker.store.seq + 1)
             self.broker.store, self.truth = self.before[0].copy(), dict(self.before[1])
             self.before = None
             self.broker.now += 1

@@ -1,40 +1,13 @@
-"""The main job on the whole service: one POST clears the notification on the agent's other devices."""
+"""Two workers, one service: a POST that one takes clears devices on the other."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import httpx2
-
-from server.wire import HANDLED_PATH
 from tests.conftest import Serve
 from tests.gateway.devices import caller, session
 from tests.running import Running
-
-SAMPLE = (
-    b'{\n  "NotificationEvents": [\n    {\n      "Type": "AppointmentCancelled",\n      "Id": 699\n    },\n'
-    b'    {\n      "Type": "AppointmentCancelled",\n      "Id": 699\n    }\n  ]\n}'
-)
-"""The request body of the vendor's page, its duplicate included."""
-
-
-async def test_the_vendors_sample_clears_one_notification_on_the_other_devices(serve: Serve) -> None:
-    headers = {
-        "Authorization": "Basic dGplMDpUamUw",  # the sample's own: user tje0
-        "Accept": "application/json; charset=utf-8",
-        "Accept-Language": "en",
-        "Content-Type": "application/json; charset=utf-8",
-        "X-Device-Id": "desk",
-    }
-    with serve("--dev") as running:
-        async with session(running, "tje0", "phone") as phone, session(running, "tje0", "desk") as desk:
-            answer = httpx2.post(f"{running.url}{HANDLED_PATH}", content=SAMPLE, headers=headers, trust_env=False)
-            assert (answer.status_code, answer.content) == (204, b"")
-            shown = await phone.receive()
-            assert shown["events"] == [{"Type": "AppointmentCancelled", "Id": 699}]
-            own = await desk.receive()
-            assert (own["events"], own["cursor"]) == ([], shown["cursor"])
 
 
 def server_of(running: Running, local_port: int) -> int:

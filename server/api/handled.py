@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from server.api.bodies import Decoder, decoder_for
-from server.auth import principal as auth
-from server.auth.admission import authorize
+from server.auth.admission import identify
+from server.auth.principal import Authenticator, Scope
 from server.broker.base import Broker
 from server.errors import BadRequest, TooLarge, Unavailable, UnsupportedMedia
 from server.events import DeviceId, device_id
@@ -84,7 +85,7 @@ class NotificationsHandled:
 
     def __init__(
         self,
-        authenticator: auth.Authenticator,
+        authenticator: Authenticator,
         broker: Broker,
         metrics: Metrics,
         *,
@@ -98,7 +99,7 @@ class NotificationsHandled:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if self._in_flight >= self._max_in_flight:
             raise Unavailable(f"{self._max_in_flight} requests are under way, try again")
         self._in_flight += 1
@@ -109,12 +110,10 @@ class NotificationsHandled:
         finally:
             self._in_flight -= 1
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
-        principal = self._authenticator.cached(head.authorization)
-        if principal is None:
-            principal = await self._authenticator.authenticate(head.authorization)
-        authorize(principal, auth.Scope.HANDLED_WRITE, scope["path_params"].get("tenant"))
+        tenant = scope["path_params"].get("tenant")
+        principal = await identify(self._authenticator, head.authorization, Scope.HANDLED_WRITE, tenant)
         decode: Decoder = decoder_for(head.content_type)
         batch = decode(await read_body(receive, head.length, self._max_body))
         if batch:

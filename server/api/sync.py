@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from server import wire
 from server.api.handled import read_head
-from server.auth import principal as auth
-from server.auth.admission import authorize
+from server.auth.admission import identify
+from server.auth.principal import Authenticator, Scope
 from server.broker.base import Broker
 from server.events import Cursor, Seq
 from server.problems import JSON
@@ -16,16 +17,14 @@ from server.problems import JSON
 class SyncOnce:
     """The ASGI shell. The answer's ETag is its cursor: asked again with ``If-None-Match``, nothing new is a 304."""
 
-    def __init__(self, authenticator: auth.Authenticator, broker: Broker) -> None:
+    def __init__(self, authenticator: Authenticator, broker: Broker) -> None:
         self._authenticator = authenticator
         self._broker = broker
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
-        principal = self._authenticator.cached(head.authorization)
-        if principal is None:
-            principal = await self._authenticator.authenticate(head.authorization)
-        authorize(principal, auth.Scope.SYNC_READ, scope["path_params"].get("tenant"))
+        tenant = scope["path_params"].get("tenant")
+        principal = await identify(self._authenticator, head.authorization, Scope.SYNC_READ, tenant)
         _, cursor = wire.sync_query(scope["query_string"].decode("latin-1"))
         position = wire.position(cursor, self._broker.store_id)
         read = await self._broker.read(principal.agent, position)

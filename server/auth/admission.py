@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from server.auth.principal import Principal, Scope
+from server.auth.principal import Authenticator, Principal, Scope
 from server.errors import BadRequest, Forbidden
 from server.events import AgentId
+
+
+async def identify(
+    authenticator: Authenticator, authorization: bytes | None, scope: Scope, tenant: str | None
+) -> Principal:
+    """Who calls, and that it may. Raises as `Authenticator.authenticate` and `authorize` do."""
+    principal = authenticator.cached(authorization)
+    if principal is None:
+        principal = await authenticator.authenticate(authorization)
+    authorize(principal, scope, tenant)
+    return principal
 
 
 def authorize(principal: Principal, scope: Scope, tenant: str | None) -> None:

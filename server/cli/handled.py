@@ -56,7 +56,7 @@ def parse_events(words: Iterable[str], stdin: Iterable[str]) -> Iterable[Event]:
 def _event(word: str) -> Event:
     type_, colon, id_ = word.rpartition(":")
     if not colon:
-        raise InvalidEvents(f"event is {word!r}, it must be Type:Id, like AppointmentCancelled:699")
+        raise InvalidEvents(f'event is "{word}", it must be Type:Id, like AppointmentCancelled:699')
     try:
         return Event.parse(type_, id_)
     except InvalidEvents as error:

@@ -21,7 +21,8 @@ from server.broker.base import Subscriber
 from server.errors import Unavailable
 from server.events import AgentId, Batch, Cursor, DeviceId, Event, Seq
 from server.gateway import hub as hub_module
-from server.gateway.hub import Channel, Hub
+from server.gateway.channel import Channel
+from server.gateway.hub import Hub
 from server.metrics import Metrics
 from server.session import Announcement, Handled, Session, State
 from server.wire import CloseCode, Frame

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from server import logs
+from server.api.development import LocalHosts
 from server.api.handled import NotificationsHandled
 from server.api.http import BoundedHttp, RequestBounds
 from server.api.problems import HANDLERS
@@ -124,6 +126,7 @@ class Worker:
                 allowed_origins=settings.gateway.allowed_origins,
                 max_frame_bytes=settings.gateway.max_frame_bytes,
                 max_sessions=settings.limits.sessions_per_worker,
+                local_only=settings.dev,
             )
             app = _application(settings, authenticator, broker, metrics, lambda: self.ready, door, bounds)
             self._server = _Server(_uvicorn_config(settings, app), self._started, self._drain)
@@ -233,7 +236,8 @@ def _application(
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         yield {"door": door, "bounds": bounds}
 
-    app = Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
+    guards = [Middleware(LocalHosts)] if settings.dev else []
+    app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 

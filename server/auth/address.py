@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
+
+from server.settings import is_loopback
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 ClientAddress = Callable[[str, Iterable[tuple[str, str]]], str]
@@ -40,3 +43,12 @@ def client_address(trusted_proxies: Sequence[str]) -> ClientAddress:
         return peer
 
     return address_of
+
+
+def is_local_host(host: str) -> bool:
+    """Whether a `Host` header names this machine as only this machine does. In development anybody may sign in, so a
+    page whose name was made to lead to loopback (DNS rebinding) must not count as our own."""
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False

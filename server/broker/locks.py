@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from server.errors import DataDirInUse, SettingsError
 
 def open_lock(path: Path) -> int:
     """A descriptor of the lock file, not locked yet, and closed by an exec; the caller closes it. Raises OSError."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def try_lock(descriptor: int) -> bool:
@@ -36,6 +37,8 @@ def hold_data_dir(data_dir: Path) -> Iterator[None]:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data_dir.stat().st_mode & stat.S_IWOTH:
+            raise SettingsError(f"store.data_dir: {data_dir} can be written to by everybody, chmod it")
         descriptor = open_lock(data_dir / "serve.lock")
     except OSError as problem:
         raise SettingsError(f"store.data_dir: {data_dir} can't be used: {problem.strerror}") from None

@@ -34,7 +34,7 @@ class Whereabouts(msgspec.Struct, frozen=True):
         """What is noted in the data directory; None for nothing, or nothing that makes sense."""
         try:
             return msgspec.json.decode(_note(data_dir).read_bytes(), type=cls)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     @classmethod

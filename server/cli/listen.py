@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, where: Remote) -> Show:
     if args.json or not sys.stdout.isatty():
-        return Lines(sys.stdout.buffer, sys.stderr)
+        return Lines(sys.stdout.buffer, sys.stderr, terminal=sys.stdout.isatty())
     return Screen(sys.stdout, f"{where.user}'s {args.device} at {where.url}", color="NO_COLOR" not in os.environ)
 
 

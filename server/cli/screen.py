@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from itertools import groupby
 from typing import BinaryIO, Final, TextIO
@@ -16,13 +17,18 @@ SHOWN_EVENTS: Final = 10
 class Lines:
     """One frame a line, exactly as received, flushed at once; the state of the connection goes to stderr."""
 
-    def __init__(self, out: BinaryIO, err: TextIO) -> None:
+    def __init__(self, out: BinaryIO, err: TextIO, *, terminal: bool = False) -> None:
+        """`terminal`: what one would obey is written as JSON escapes, which say the same."""
         self._out = out
         self._err = err
+        self._terminal = terminal
 
     def frame(self, received: Received) -> None:
         """Raises BrokenPipeError where nobody reads any more."""
-        self._out.write(received.text.encode() + b"\n")
+        text = received.text
+        if self._terminal:
+            text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+        self._out.write(text.encode() + b"\n")
         self._out.flush()
 
     def retrying(self, reason: str, wait_s: float) -> None:

@@ -36,6 +36,7 @@ class Door:
     allowed_origins: tuple[str, ...]
     max_frame_bytes: int
     max_sessions: int
+    local_only: bool = False
 
 
 CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {

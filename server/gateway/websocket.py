@@ -25,6 +25,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from server import logs, wire
+from server.auth.address import is_local_host
 from server.auth.admission import authorize
 from server.auth.principal import Principal, Scope
 from server.errors import (
@@ -186,6 +187,8 @@ class Gateway(asyncio.Protocol):
             asked = SyncRequest.parse(request.path, self._door.base_path)
             origins = request.headers.get_all("Origin")
             host = next(iter(request.headers.get_all("Host")), "")
+            if self._door.local_only and not is_local_host(host):
+                raise Forbidden("in development the Host must be localhost or a loopback address")
             if origins and not all(origin_allowed(o, host, self._door.allowed_origins) for o in origins):
                 raise Forbidden("this origin may not open a session")
             credentials = request.headers.get_all("Authorization")

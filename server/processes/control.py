@@ -54,11 +54,19 @@ def line(message: Start | Order | Report) -> bytes:
 
 
 def lines(control: socket.socket) -> Iterator[bytes]:
-    """The peer's lines as they come, blocking, until it closes or this end is shut down.
+    """The peer's lines as they come, blocking, until it closes, is killed, or this end is shut down.
 
     Without a buffered file around the socket: one that a thread waits on can't be closed by another.
     """
     unfinished = b""
-    while received := control.recv(65_536):
+    while received := _receive(control):
         *whole, unfinished = (unfinished + received).split(b"\n")
         yield from whole
+
+
+def _receive(control: socket.socket) -> bytes:
+    """What came, nothing at the end. A peer that was killed with something of ours unread is a reset, not an end."""
+    try:
+        return control.recv(65_536)
+    except ConnectionError:
+        return b""

@@ -25,7 +25,7 @@ from server.processes.banner import banner
 from server.processes.children import Backoff, Child
 from server.processes.control import Reload, Start
 from server.processes.listener import RELEASE_S, bind, url_of
-from server.settings import Settings
+from server.settings import Settings, is_loopback
 
 log = logs.get("clearsync.supervisor")
 
@@ -59,6 +59,8 @@ class Supervisor:
             store = self._open_store(held)
             server = self._settings.server
             self._public = held.enter_context(await bind("server.port", server.host, server.port))
+            if self._settings.dev:
+                _check_loopback("server.host", self._public)
             admin = await self._bind_admin(held)
             try:
                 await self._run(store, admin)
@@ -89,6 +91,7 @@ class Supervisor:
                 raise
             bound = await bind("admin.listen", address[0], 0)  # another one is being tried on this machine
         listener = held.enter_context(bound)
+        _check_loopback("admin.listen", listener)
         self._admin_url = url_of(listener)
         return listener
 
@@ -158,6 +161,12 @@ class Supervisor:
         log.info("reloading the TLS certificate and key")
         for child in self._children:
             child.send(Reload())
+
+
+def _check_loopback(key: str, listener: socket.socket) -> None:
+    """A name is what the resolver makes of it: what counts is what was bound."""
+    if not is_loopback(host := listener.getsockname()[0]):
+        raise SettingsError(f"{key}: came to listen on {host}, which is beyond loopback")
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

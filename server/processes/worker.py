@@ -53,12 +53,14 @@ class Orders(threading.Thread):
         self._ended = False
 
     def run(self) -> None:
-        for received in self._received:
-            self._tell(order_of(received))
-        if not self._ended:
-            self._tell(Stop(drain_s=0.0))
-            time.sleep(ORPHAN_S)
-            os._exit(1)
+        try:
+            for received in self._received:
+                self._tell(order_of(received))
+        finally:  # nothing that goes wrong here may leave a worker that nobody can end
+            if not self._ended:
+                self._tell(Stop(drain_s=0.0))
+                time.sleep(ORPHAN_S)
+                os._exit(1)
 
     def end(self) -> None:
         """Take no more orders; idempotent."""

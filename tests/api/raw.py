@@ -30,7 +30,7 @@ def events(*ids: int) -> bytes:
 
 def head(method: str, target: str, headers: Headers = ()) -> bytes:
     """The bytes of a request up to its body."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers), "", ""]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 

@@ -58,7 +58,7 @@ def sample(line_end: str = "\n") -> bytes:
     """The sample, with what HTTP/1.1 adds to it."""
     body = SAMPLE_BODY.replace("\n", line_end)
     first, *headers = SAMPLE_HEADERS.splitlines()
-    lines = [f"{first} HTTP/1.1", "Host: crm.example.com", *headers, f"Content-Length: {len(body)}", "", body]
+    lines = [f"{first} HTTP/1.1", "Host: 127.0.0.1", *headers, f"Content-Length: {len(body)}", "", body]
     return "\r\n".join(lines).encode()
 
 

@@ -532,6 +532,16 @@ def nested(where: str, depth: int) -> str:
     return f'[{{"Type":{event["Type"]},"Id":{event["Id"]}}}]'
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.1", ""])
+def test_in_development_a_name_made_to_lead_here_is_refused(running: Running, user: str, host: str) -> None:
+    """DNS rebinding: any page of that name could sign in as anybody."""
+    request = post(user, events(1)).replace(b"Host: localhost", f"Host: {host}".encode())
+    answer = ask(running, request)
+    assert (answer.status, answer.json()["ErrorType"]) == (403, "Forbidden")
+    for own in ("localhost:8080", "127.0.0.1", "[::1]:8080", "LOCALHOST"):
+        assert ask(running, post(user, b"{}").replace(b"Host: localhost", f"Host: {own}".encode())).status == 400
+
+
 def test_a_websocket_does_not_begin_ahead_of_an_answer(running: Running, user: str) -> None:
     """Both in one write: a 101 first, and the answer to the request would land among its frames."""
     first = head("GET", f"{SYNC_PATH}?device=phone&cursor=0", (basic(user),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 
@@ -102,3 +103,11 @@ def test_lines_are_the_frames_as_received() -> None:
     for text in (WELCOME, '{"type":"søøn", "x": 1}'):
         lines.frame(read(text))
     assert out.getvalue().decode() == WELCOME + '\n{"type":"søøn", "x": 1}\n'
+
+
+def test_lines_in_a_terminal_carry_nothing_that_it_would_obey() -> None:
+    text = '{"type":"zzz","x":"\x9b2J\u202e é"}'
+    out = io.BytesIO()
+    Lines(out, io.StringIO(), terminal=True).frame(read(text))
+    assert out.getvalue() == '{"type":"zzz","x":"\\u009b2J\\u202e é"}\n'.encode()
+    assert json.loads(out.getvalue()) == json.loads(text), "the same JSON"

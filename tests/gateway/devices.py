@@ -419,7 +419,7 @@ def resident_bytes(running: Running) -> int:
 
 async def snapshot(running: Running, user: str) -> dict[Pair, int]:
     """The truth: all that is handled for the agent, with when, by the one-shot form."""
-    request = f"GET {SYNC_PATH}?device=oracle&cursor=0 HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(user)}\r\n"
+    request = f"GET {SYNC_PATH}?device=oracle&cursor=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic(user)}\r\n"
     answer = await asked(running, request.encode() + b"Connection: close\r\n\r\n")
     assert answer.status == 200, answer.body
     return {(event["Type"], event["Id"]): event["At"] for event in json.loads(answer.body)["events"]}

@@ -140,11 +140,19 @@ async def test_a_page_of_the_same_host_and_port_may_connect(running: Running) ->
 
 
 async def test_behind_a_proxy_the_host_it_names_is_the_same_host(running: Running) -> None:
-    request = upgrade(running, SYNC, "Origin: https://crm.example.com:8443")
-    for host, status in ((b"crm.example.com:8443", 101), (b"CRM.example.com:8443", 101), (b"crm.example.com", 403)):
+    request = upgrade(running, SYNC, "Origin: https://localhost:8443")
+    for host, status in ((b"localhost:8443", 101), (b"LocalHost:8443", 101), (b"localhost", 403)):
         async with raw(running) as device:
             await device.send(request.replace(b"127.0.0.1:%d" % running.port, host))
             assert (await device.answer()).status == status
+
+
+async def test_in_development_a_name_made_to_lead_here_is_refused(running: Running) -> None:
+    """DNS rebinding: to the browser the page is of the same origin, so nothing else would stop it."""
+    request = upgrade(running, SYNC, f"Origin: http://evil.example:{running.port}")
+    async with raw(running) as device:
+        await device.send(request.replace(b"Host: 127.0.0.1", b"Host: evil.example"))
+        assert (await device.answer()).problem() == (403, "Forbidden")
 
 
 async def test_configured_origins_replace_the_own_host(guarded: Running) -> None:
@@ -290,11 +298,10 @@ async def test_a_long_target_is_431(running: Running) -> None:
 
 async def test_a_proxy_that_asks_to_upgrade_nothing_is_served(running: Running) -> None:
     """`Connection: upgrade` on every request is a widespread nginx configuration."""
-    request = (
-        f"GET /live HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\r\nGET {SYNC} HTTP/1.1\r\nConnection: close\r\n"
-    )
+    live = "GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\r\n"
+    request = f"{live}GET {SYNC} HTTP/1.1\r\nConnection: close\r\n"
     async with raw(running) as connection:
-        await connection.send(f"{request}Host: x\r\nAuthorization: {basic('ada')}\r\n\r\n".encode())
+        await connection.send(f"{request}Host: localhost\r\nAuthorization: {basic('ada')}\r\n\r\n".encode())
         answer = await connection.answer()
         assert answer.status == 200
         assert b"200 OK" in answer.body  # the second answer
@@ -303,7 +310,7 @@ async def test_a_proxy_that_asks_to_upgrade_nothing_is_served(running: Running) 
 
 async def test_a_connection_that_served_requests_can_become_a_session(running: Running) -> None:
     async with raw(running) as connection:
-        await connection.send(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.send(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await connection.until(b'{"live":true}')
         await connection.send(upgrade(running, SYNC))
         assert (await connection.answer()).status == 101

@@ -88,7 +88,7 @@ async def test_welcome_comes_before_any_answer(running: Running, user: str, know
             assert (await device.answer()).status == 101
             for kind in ("ping", "nonsense", "check"):
                 await device.send(masked(json.dumps({"type": kind, "events": []}).encode()))
-            live = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            live = b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             assert (await asked(running, live)).status == 200  # by then what was sent before has arrived
         answers = [(await device.frame())["type"] for _ in range(4)]
         assert answers == ["welcome", "pong", "error", "checked"]

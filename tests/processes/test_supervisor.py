@@ -336,3 +336,41 @@ def test_the_pause_before_a_restart_grows_and_is_forgotten_after_a_healthy_life(
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
     assert backoff.pause_s(lived_s=61.0) == pytest.approx(0.1)
     assert backoff.pause_s(lived_s=1.0) == pytest.approx(0.2)
+
+
+def test_a_worker_ends_with_a_supervisor_that_was_frozen_when_it_was_killed(serve: Serve) -> None:
+    """What a worker reports to a supervisor that no longer reads makes the end of their socket a reset."""
+    with serve("--dev", expect_exit=None) as running:
+        workers, store = running.worker_pids(), running.store_pid()
+        os.kill(running.pid, signal.SIGSTOP)
+        kill(store)
+        wait_until(lambda: get(f"{running.url}/ready")[0] == 503, what="the worker has reported that it is not ready")
+        running.process.kill()
+        wait_until(lambda: not any(map(is_alive, workers)), 5.0, "the workers end")
+
+
+def test_a_data_dir_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    data_dir.chmod(0o777)
+    refused = run("serve", "--dev", "--port", "0", "--data-dir", str(data_dir), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert one_line(refused.stderr) == f"clearsync: store.data_dir: {data_dir} can be written to by everybody, chmod it"
+
+
+def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    victim, data_dir = tmp_path / "victim", tmp_path / "data"
+    victim.write_text("precious")
+    data_dir.mkdir()
+    (data_dir / "serve.lock").symlink_to(victim)
+    refused = run("serve", "--dev", "--port", "0", "--data-dir", str(data_dir), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert victim.read_text() == "precious"
+
+
+def test_a_note_that_makes_no_sense_is_no_note(serve: Serve, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    (data_dir / "store.json").write_bytes(b'{"socket":"\xff"}')
+    with serve("--dev", data_dir=data_dir) as running:
+        assert running.ready()[0] == 200

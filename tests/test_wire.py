@@ -142,3 +142,10 @@ def test_sync_query(query: str, device: str, cursor: str | None) -> None:
 def test_sync_query_refuses(query: str) -> None:
     with pytest.raises(BadRequest):
         wire.sync_query(query)
+
+
+def test_a_member_that_is_no_event_we_know_hides_no_other() -> None:
+    entries = [(b"12:1", 5), (b"1:7", 6), (b"x", 7), (b"1:8", 8)]
+    frames = [json.loads(frame.json) for frame in wire.pages("s", 8, entries)]
+    assert [(event["Id"], event["At"]) for frame in frames for event in frame["events"]] == [(7, 6), (8, 8)]
+    assert frames[-1]["cursor"] == "s-8"

@@ -477,3 +477,30 @@ async def test_a_device_that_pauses_between_two_frames_misses_neither(monkeypatc
         assert set(phone.has) == {b"1:%d" % number for number in range(6)}
 
     await with_hub(world, history())
+
+
+async def test_a_position_of_one_store_is_never_read_on_another() -> None:
+    """Two devices stand at two positions; between their reads the store is found to be another, a long-lived one."""
+    world = World(1)
+    world.devices = world.devices[:2]
+    phone, tablet = world.devices
+    phone.cursor, tablet.cursor = Cursor("a", Seq(1_000_001)), Cursor("a", Seq(1_000_002))
+    world.broker.store.floor = 1
+
+    async def history() -> None:
+        for device in world.devices:
+            world.connect(device)
+        world.reconnect_listener()
+        await world.settle()
+        world.broker.store = ModelStore(50, 10**9, "b")
+        world.broker.store.floor = 1
+        world.broker.store.entries = {b"2:1": 10, b"2:2": 2_000_000}  # around where the two stand
+        world.truth = dict(world.broker.store.entries)
+        world.broker.run_read(0)  # asked of the old one, by the phone
+        world.broker.store_id = "b"
+        world.hub.store_changed()
+        await world.finish()
+        assert (phone.resets, tablet.resets) == (1, 1)
+        assert phone.has == tablet.has == world.truth
+
+    await with_hub(world, history())

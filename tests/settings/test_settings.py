@@ -118,7 +118,7 @@ def test_settings_cross_to_a_worker() -> None:
     settings = load(None, {"CLEARSYNC_GATEWAY__ALLOWED_ORIGINS": "https://a.example"}, DEV)
     assert pickle.loads(pickle.dumps(settings)) == settings
     with pytest.raises(AttributeError):
-        settings.dev = False  # type: ignore[misc]
+        settings.dev = False  # type: ignore[misc]  # that it is frozen is what is tested
 
 
 # --- what is refused, and how it is said ---

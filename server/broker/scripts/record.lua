@@ -1,6 +1,6 @@
 -- Record one batch of an agent and announce it.
 -- KEYS[1]  the agent's sorted set
--- ARGV     cap, retention ms, deadline ms of store time (0 = none), channel, origin or -, t (us), events JSON, member...
+-- ARGV     cap, retention ms, deadline ms of store time, channel, origin or -, t (us), events JSON, member...
 -- returns  the new position; error LATE past the deadline (nothing recorded)
 --
 -- The floor is the member '-': a device below it may have missed something. The common path is seven calls; trimming
@@ -8,7 +8,7 @@
 local key, cap, retention = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if tonumber(ARGV[3]) > 0 and now > tonumber(ARGV[3]) then
+if now > tonumber(ARGV[3]) then
   return redis.error_reply('LATE the batch came after its deadline')
 end
 local function text(n) return string.format('%.0f', n) end

@@ -12,7 +12,7 @@ ARGS :=
 PYTHON :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test check lock clean
+.PHONY: help install serve test check schema lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -25,10 +25,17 @@ serve: install ## serve on http://127.0.0.1:8080, any user name signs in, data i
 test: $(VENV)/.installed-dev vendor-client check ## install what the tests need, check, run the tests (ARGS="-k cursor")
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format and types
+check: $(VENV)/.installed-dev ## lint, format, types, and what could be unsafe: in our code, given away, in what we run on
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive server
+	$(VENV)/bin/python -P .ci/no_secrets.py
+	$(VENV)/bin/python -P .ci/audit.py requirements.lock
+
+schema: $(VENV)/.installed-dev ## 1,000 requests of each operation, made of /openapi.json (SCHEMA_EXAMPLES=50 SCHEMA_SEED=2)
+	SCHEMA_EXAMPLES=$${SCHEMA_EXAMPLES:-1000} $(VENV)/bin/python -m pytest tests/schema/test_schemathesis.py \
+	    --timeout 900 --durations 16 $(ARGS)
 
 lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock

@@ -11,29 +11,24 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import Route
 
 from server import logs
-from server.api.development import LocalHosts
-from server.api.handled import NotificationsHandled
+from server.api.application import application
 from server.api.http import BoundedHttp, RequestBounds
-from server.api.problems import HANDLERS
-from server.api.status import Status
-from server.api.sync import SyncOnce
-from server.auth import chain
 from server.auth.address import client_address
-from server.auth.principal import Authenticator
+from server.auth.build import Authentication, build
+from server.auth.revocation import Revocations
 from server.broker.endpoint import Endpoint
+from server.broker.leases import Leases
 from server.broker.memory import memory_store
 from server.broker.redis import RedisBroker
 from server.gateway.door import Door
+from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.gateway.websocket import Gateway
 from server.metrics import Metrics
 from server.settings import Settings
-from server.wire import HANDLED_PATH, SYNC_PATH
 
 STORE_WITHIN_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
@@ -86,6 +81,7 @@ class Worker:
         self._server: _Server | None = None
         self._broker: RedisBroker | None = None
         self._hub: Hub | None = None
+        self._known: Authentication | None = None
 
     async def run(self) -> None:
         """Serve until `stop`. `StoreError` where the store can't be used at the start."""
@@ -96,9 +92,14 @@ class Worker:
             await self._run(Endpoint.parse(url))
 
     async def _run(self, endpoint: Endpoint) -> None:
-        settings, metrics = self._settings, Metrics()
-        authenticator = chain.build(settings)
+        settings, metrics, holders = self._settings, Metrics(), Holders()
         self._hub = hub = Hub(metrics, ping_s=settings.gateway.ping_interval_s)
+
+        def revoked(grants: frozenset[str]) -> None:
+            known.chain.revoke(grants)
+            holders.revoke(grants)
+
+        revocations = Revocations(on_revoked=revoked, on_forgotten=hub.forget, held=holders.grants)
         self._broker = broker = RedisBroker(
             endpoint,
             prefix=settings.store.prefix,
@@ -107,33 +108,42 @@ class Worker:
             timeout_s=settings.store.timeout_s,
             on_store=hub.store_changed,
             on_change=self._changed,
+            control=revocations,
         )
         hub.attach(broker)
+        self._known = known = build(settings, broker.vault, metrics, revoked)
+        leases = Leases(broker.command_link, settings.store.prefix, known.limits.sessions_per_agent)
         wheel = Wheel(settings.gateway.ping_interval_s, settings.gateway.ping_timeout_s)
         bounds = RequestBounds(
             settings.limits.header_bytes, settings.limits.header_timeout_s, settings.limits.body_timeout_s
         )
-        async with _background(broker.run(), hub.run(), wheel.run(), bounds.run()) as tasks:
+        work = (broker.run(), hub.run(), wheel.run(), bounds.run(), leases.run())
+        async with _background(*work, known.chain.run(), revocations.run(broker.vault)) as tasks:
             await broker.start(STORE_WITHIN_S)
             door = Door(
                 hub=hub,
                 broker=broker,
-                authenticator=authenticator,
+                authenticator=known.chain,
+                holders=holders,
+                quota=known.quota,
+                leases=leases,
                 wheel=wheel,
                 tasks=tasks,
                 address_of=client_address(settings.server.trusted_proxies),
                 base_path=settings.server.base_path,
                 allowed_origins=settings.gateway.allowed_origins,
+                cookie=known.cookie,
                 max_frame_bytes=settings.gateway.max_frame_bytes,
                 max_sessions=settings.limits.sessions_per_worker,
                 local_only=settings.dev,
             )
-            app = _application(settings, authenticator, broker, metrics, lambda: self.ready, door, bounds)
+            state = {"door": door, "bounds": bounds}
+            app = application(settings, known, broker, metrics, door.address_of, lambda: self.ready, state)
             self._server = _Server(_uvicorn_config(settings, app), self._started, self._drain)
             try:
                 await self._server.serve(sockets=[self._listen])
             finally:
-                authenticator.close()
+                await known.chain.close()
 
     # what the supervisor asks
 
@@ -156,7 +166,9 @@ class Worker:
         self._server.should_exit = True
 
     def reload(self) -> None:
-        """Read the TLS certificate and key again; new connections get them."""
+        """Read the users file again, and the TLS certificate and key; new connections get these."""
+        if self._known is not None:
+            self._known.reload()
         context = self._server.config.ssl if self._server is not None else None
         if context is not None:
             server = self._settings.server
@@ -200,46 +212,6 @@ async def _background(*work: Any) -> AsyncIterator[asyncio.TaskGroup]:
                 task.cancel()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-def _application(
-    settings: Settings,
-    authenticator: Authenticator,
-    broker: RedisBroker,
-    metrics: Metrics,
-    ready: Callable[[], bool],
-    door: Door,
-    bounds: RequestBounds,
-) -> Starlette:
-    handled = NotificationsHandled(
-        authenticator,
-        broker,
-        metrics,
-        max_body_bytes=settings.limits.body_bytes,
-        max_in_flight=settings.limits.requests_in_flight,
-    )
-    sync = SyncOnce(authenticator, broker)
-    status = Status(ready)
-    base = settings.server.base_path
-    routes = [
-        Route(f"{base}{tenant}{path}", endpoint, methods=[method])
-        for path, endpoint, method in ((HANDLED_PATH, handled, "POST"), (SYNC_PATH, sync, "GET"))
-        for tenant in ("", "/{tenant}")
-    ]
-    routes += [
-        Route(f"{at}/{name}", endpoint, methods=["GET"])
-        for at in dict.fromkeys(("", base))  # health checks do not know the base path
-        for name, endpoint in (("live", status.live), ("ready", status.ready), ("version", status.version))
-    ]
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        yield {"door": door, "bounds": bounds}
-
-    guards = [Middleware(LocalHosts)] if settings.dev else []
-    app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
-    app.router.redirect_slashes = False
-    return app
 
 
 def _uvicorn_config(settings: Settings, app: Starlette) -> uvicorn.Config:

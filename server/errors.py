@@ -11,6 +11,7 @@
     │   ├── RequestTimeout      408
     │   ├── TooLarge            413
     │   ├── UnsupportedMedia    415
+    │   ├── TooManyRequests     429: more than a limit allows; says when to come back
     │   └── HeadersTooLarge     431
     ├── Unavailable             503: the store gave no answer in time; a batch is recorded whole or not at all
     └── StartupError            `serve` can't start; carries the exit code
@@ -24,6 +25,7 @@ never holds a credential, an address of the store or another agent's id.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -102,6 +104,16 @@ class UnsupportedMedia(Refused):
     """A content type or charset that is not served."""
 
     status = 415
+
+
+class TooManyRequests(Refused):
+    """More than one agent or address may ask for in a time. `retry_after_s` is when the next is due."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.headers = (("Retry-After", str(max(1, math.ceil(retry_after_s)))),)
 
 
 class HeadersTooLarge(Refused):

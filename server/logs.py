@@ -19,7 +19,19 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 SECRET_KEYS: Final = frozenset(
-    {"authorization", "proxy-authorization", "password", "ticket", "token", "cookie", "set-cookie"}
+    {
+        "authorization",
+        "proxy-authorization",
+        "password",
+        "ticket",
+        "token",
+        "secret",
+        "cookie",
+        "set-cookie",
+        "so-apptoken",
+        "app_token",
+        "x-xsrf-token",
+    }
 )
 PATH_KEYS: Final = frozenset({"path", "url"})
 MASK: Final = "***"
@@ -27,12 +39,19 @@ MASK: Final = "***"
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 _IN_TEXT: Final = (
     # a header, as libraries quote it: all that follows on its line
-    (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)\b([\"']?\s*[:=,]\s*)[^\r\n]+"), r"\1\2" + MASK),
+    (
+        re.compile(
+            r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|so-apptoken|x-xsrf-token)\b([\"']?\s*[:=,]\s*)[^\r\n]+"
+        ),
+        r"\1\2" + MASK,
+    ),
+    # a scheme and its credentials: these have a digit, a capital or a sign somewhere, the next word of a sentence not
+    (re.compile(r"\b((?i:basic|bearer|soticket)\s+)(?=[^\s\"']{0,200}[0-9A-Z=:])[^\s\"',;)]{4,}"), r"\1" + MASK),
     # a parameter or an assignment: up to its end
     (re.compile(r"(?i)\b(password|ticket|token)([\"']?\s*[:=]\s*[\"']?)[^\s\"'&;,)]+"), r"\1\2" + MASK),
     # a URL: the password of its user, and its query
-    (re.compile(r"([a-z]://)[^\s/@]+@"), r"\1" + MASK + "@"),
-    (re.compile(r"(://[^\s?\"']*)\?[^\s\"']+"), r"\1?…masked"),
+    (re.compile(r"([A-Za-z]://)[^\s/@]{1,1000}@"), r"\1" + MASK + "@"),
+    (re.compile(r"(://[^\s?\"']{0,1000})\?[^\s\"']+"), r"\1?…masked"),  # bounded, or it is quadratic in ://://…
 )
 
 
@@ -95,7 +114,8 @@ def _libraries(level: int, handler: logging.Handler) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False  # no handler in reach: uvicorn sees it and does not even make the line
-    logging.getLogger("websockets").setLevel(max(level, logging.WARNING))
+    for name in ("websockets", "httpx2", "httpcore2"):  # handshakes, requests with URLs, headers of answers
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _renderers(format: str) -> list[Processor]:

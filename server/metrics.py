@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Final
+
+SCHEMES: Final = ("basic", "soticket", "bearer", "web", "once", "other")
+RESULTS: Final = ("ok", "refused", "limited", "unavailable")
+LIMITS: Final = ("agent_requests", "address_requests", "agent_sessions", "worker_sessions", "failed_logins")
+
+
+def _zeros(labels: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    return dict.fromkeys(labels, 0)
 
 
 @dataclass(slots=True)
@@ -16,3 +27,7 @@ class Metrics:
     gaps_total: int = 0
     stores_total: int = 0
     clears_found_by_sweep_total: int = 0
+    sign_ins_total: dict[tuple[str, ...], int] = field(default_factory=lambda: _zeros(product(SCHEMES, RESULTS)))
+    """By scheme and result; what the cache answers is none."""
+    limited_total: dict[tuple[str, ...], int] = field(default_factory=lambda: _zeros(product(LIMITS)))
+    """Refused for a limit, by the limit."""

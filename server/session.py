@@ -100,9 +100,10 @@ class State(Enum):
 
 
 class Session:
-    """One live connection of a device. `cursor` is what the device came with, None for 'from now on'."""
+    """One live connection of a device. `cursor` is what the device came with, None for 'from now on'; `expires_at` when
+    its credentials end (Unix time in seconds, None is never), which its owner sees to."""
 
-    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "floor", "origin", "sent", "seq", "state")
+    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "expires_at", "floor", "origin", "sent", "seq", "state")
 
     def __init__(self, device: DeviceId, cursor: Cursor | None, sink: Sink) -> None:
         self.device = device
@@ -111,6 +112,7 @@ class Session:
         self.floor = -1
         self.state = State.JOINING
         self.sent = 0
+        self.expires_at: float | None = None
         self._cursor = cursor
         self._sink = sink
         self._welcomed = False
@@ -119,14 +121,16 @@ class Session:
         """Where its next read starts, in the store `store`; None: at the present."""
         return self.seq if self.seq is not None else wire.position(self._cursor, store)
 
-    def welcome(self, read: Handled, ping_s: float) -> None:
-        """The first frame, once: the position before catch-up, the device's own where it sent one (rule 7)."""
+    def welcome(self, read: Handled, ping_s: float, wall_s: float = 0.0) -> None:
+        """The first frame, once: the position before catch-up, the device's own where it sent one (rule 7). `wall_s`:
+        the present, as `expires_at` counts."""
         if self._welcomed or self.state is not State.JOINING:
             return
         self._welcomed = True
         start = self.position(read.store)
         self.seq = Seq(read.seq) if start is None else start
-        self._write(wire.welcome(self._cursor or Cursor(read.store, self.seq), read.now, ping_s))
+        expires_s = None if self.expires_at is None else self.expires_at - wall_s
+        self._write(wire.welcome(self._cursor or Cursor(read.store, self.seq), read.now, ping_s, expires_s))
         self._cursor = None
 
     def push(self, frame: Frame) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,7 +17,10 @@ from server.errors import BadRequest
 from server.events import Cursor, DeviceId, Event, Seq, device_id
 
 SYNC_PATH: Final = "/api/v1/sync"
+TICKET_PATH: Final = "/api/v1/sync/ticket"
+SESSION_PATH: Final = "/api/v1/session"
 HANDLED_PATH: Final = "/api/v1/Agents/Pocket/NotificationsHandled"
+HANDLED_ONE_PATH: Final = "/api/v1/Agents/Pocket/NotificationHandled"
 SUBPROTOCOL: Final = "clearsync.v1"
 PAGE_EVENTS = 500
 """The most events of one catch-up frame; more only where one score has more (a batch is never split)."""
@@ -38,7 +41,7 @@ class CloseCode(IntEnum):
     FORBIDDEN = 4003
     """Known, and not allowed: do not come back."""
     TOO_MANY_SESSIONS = 4008
-    """Come back after a minute or more."""
+    """Too many sessions, or sign-ins that failed: come back after a minute or more."""
     PROTOCOL_ERROR = 4009
     """The device sent what is no frame: do not come back before it is mended."""
 
@@ -89,10 +92,15 @@ def _text_head(length: int) -> bytes:
 _encode = msgspec.json.encode
 
 
-def welcome(cursor: Cursor, now: int, ping_s: float) -> Frame:
-    """Always the first frame. `now`: the store's clock in ms; `ping_s`: after so long without a frame, ask."""
-    ping = max(1, round(ping_s))
-    return Frame(_encode({"type": "welcome", "cursor": str(cursor), "now": now, "ping": ping}), cursor.seq)
+def welcome(cursor: Cursor, now: int, ping_s: float, expires_s: float | None = None) -> Frame:
+    """Always the first frame. `now`: the store's clock in ms; `ping_s`: after so long without a frame, ask;
+    `expires_s`: the credentials do, None is never."""
+    said: dict[str, object] = {"type": "welcome", "cursor": str(cursor), "now": now, "ping": max(1, round(ping_s))}
+    return Frame(_encode(said | _expiry(expires_s)), cursor.seq)
+
+
+def _expiry(expires_s: float | None) -> dict[str, object]:
+    return {} if expires_s is None else {"expires": max(0, int(expires_s))}
 
 
 def clear(store: str, seq: int, events: bytes, *, at: int | None = None) -> Frame:
@@ -168,6 +176,11 @@ def recorded(ref: str | None) -> Frame:
     return Frame(_encode(_with_ref("recorded", ref)))
 
 
+def refreshed(ref: str | None, expires_s: float | None) -> Frame:
+    """The answer to `refresh`: the session goes on with the new credentials, for `expires_s` seconds."""
+    return Frame(_encode(_with_ref("refreshed", ref) | _expiry(expires_s)))
+
+
 def checked(ref: str | None, entries: Iterable[tuple[bytes, int]]) -> Frame:
     """The answer to `check`: those of the asked events that are handled, with the time."""
     return Frame(_encode({**_with_ref("checked", ref), "events": msgspec.Raw(handled_at(entries))}))
@@ -179,11 +192,12 @@ def error(ref: str | None, code: str, message: str) -> Frame:
 
 
 class DeviceFrame(msgspec.Struct, frozen=True):
-    """What a device sends. `events` is None where absent; unknown fields are ignored."""
+    """What a device sends. `events` and `authorization` are None where absent; unknown fields are ignored."""
 
     type: Any = None
     ref: Any = None
     events: Any = None
+    authorization: Any = None
 
 
 _decoder = msgspec.json.Decoder(DeviceFrame)
@@ -211,13 +225,34 @@ def position(cursor: Cursor | None, store: str) -> Seq | None:
     return cursor.seq if cursor.store == store else Seq(0)
 
 
-def sync_query(query: str) -> tuple[DeviceId, Cursor | None]:
-    """``device`` (required) and ``cursor`` (none: from now on) of a query string."""
+class SyncQuery(NamedTuple):
+    """What the query string of a sync asks for. `cursor`: None is from now on. `ticket`: a one-use ticket."""
+
+    device: DeviceId
+    cursor: Cursor | None
+    ticket: str | None
+
+
+def sync_query(query: str) -> SyncQuery:
+    """``device`` (required), ``cursor`` and ``ticket`` of a query string; `BadRequest` where they are malformed."""
+    fields = _fields(query)
+    cursor = fields.get("cursor", "")
+    return SyncQuery(_device(fields), Cursor.parse(cursor) if cursor else None, fields.get("ticket"))
+
+
+def device_of(query: str) -> DeviceId:
+    """``device`` of a query string; `BadRequest` where it is missing or malformed."""
+    return _device(_fields(query))
+
+
+def _fields(query: str) -> dict[str, str]:
     try:
-        fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20))
+        return dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20))
     except ValueError:
         raise BadRequest("the query string is malformed") from None
+
+
+def _device(fields: dict[str, str]) -> DeviceId:
     if "device" not in fields:
         raise BadRequest("device is missing from the query string")
-    cursor = fields.get("cursor", "")
-    return device_id(fields["device"]), Cursor.parse(cursor) if cursor else None
+    return device_id(fields["device"])

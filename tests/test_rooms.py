@@ -11,10 +11,11 @@ import pytest
 import server
 
 ROOT = Path(server.__file__).parent
-FOR_ALL = {"errors", "logs", "metrics", "problems", "settings"}
+FOR_ALL = {"errors", "limits", "logs", "metrics", "problems", "settings"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
+    "limits": set(),
     "logs": set(),
     "metrics": set(),
     "problems": {"errors"},
@@ -29,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app": FOR_ALL | {"events", "wire", "session", "broker", "auth", "gateway", "api"},
     "processes": FOR_ALL | {"broker", "app"},
     "client": {"errors", "events", "wire"},
-    "cli": FOR_ALL | {"events", "auth", "client", "processes"},
+    "cli": FOR_ALL | {"events", "broker", "auth", "client", "processes"},
     "__main__": {"cli"},
 }
 IO = {"asyncio", "socket", "redis", "starlette", "uvicorn", "websockets", "threading", "time"}

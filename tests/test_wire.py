@@ -132,7 +132,7 @@ def test_a_cursor_that_is_not_of_our_form_is_refused(text: str) -> None:
     [("device=phone", "phone", None), ("cursor=k3f9-1&device=a%3Ab", "a:b", "k3f9-1"), ("device=p&cursor=", "p", None)],
 )
 def test_sync_query(query: str, device: str, cursor: str | None) -> None:
-    found, at = wire.sync_query(query)
+    found, at, _ = wire.sync_query(query)
     assert (found, str(at) if at else None) == (device, cursor)
 
 

@@ -1,108 +1,80 @@
-"""Request bodies to batches: one decoder a content type, behind one table."""
+"""Request bodies to batches: the content types that are served, one table for both requests.
+
+The format (`server.api.formats`) makes a plain object of the bytes, the shape gives it its meaning. So absent, empty,
+null, casings and digits mean the same in every format, as far as the format can say them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from functools import partial
+from typing import Final
 
-import msgspec
+from server.api.formats import form_body, json_body, json_patch, xml_body
+from server.api.formats.charsets import UTF_8, codec_named
+from server.api.formats.json_body import json_batch
+from server.api.formats.meaning import MEANING, Shape
+from server.errors import UnsupportedMedia
+from server.events import Batch
 
-from server.errors import BadRequest, InvalidEvents, UnsupportedMedia
-from server.events import (
-    ABSENT,
-    INT32_MAX,
-    INT32_MIN,
-    TYPE_BY_NAME,
-    Batch,
-    Event,
-    check_count,
-    parse_batch,
-    property_of,
-)
-
-EVENTS: Final = "NotificationEvents"
-
-
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
-    Type: str
-    Id: Annotated[int, msgspec.Meta(ge=INT32_MIN, le=INT32_MAX)]
-
-
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    NotificationEvents: list[_Event]
-
-
-_exact = msgspec.json.Decoder(_Request)
-_any = msgspec.json.Decoder()
-
-
-def json_batch(body: bytes) -> Batch:
-    """A batch from JSON. The exact form of the vendor's sample is decoded straight into slots; whatever is not that
-    (other casings, numbers as digits, unknown properties, mistakes) is read again by the rules of `parse_batch`."""
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    try:
-        events = _exact.decode(body).NotificationEvents
-        pairs = [Event(TYPE_BY_NAME[event.Type], event.Id) for event in events]
-    except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
-        return batch_of(_loose(body))
-    check_count(len(pairs))
-    return Batch(pairs)
-
-
-def _loose(body: bytes) -> object:
-    if not body.strip():
-        raise BadRequest("body is empty, it must be an object with NotificationEvents")
-    try:
-        value: object = _any.decode(body)
-    except RecursionError:
-        raise BadRequest("body is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise BadRequest("body is not UTF-8") from None
-    except msgspec.DecodeError as problem:
-        raise BadRequest(f"body is not JSON: {problem}") from None
-    return value
-
-
-def batch_of(request: object) -> Batch:
-    """The meaning of a decoded request, the same in every format: absent is a mistake, empty and null are no events."""
-    if not isinstance(request, dict):
-        raise BadRequest("body must be an object with NotificationEvents")
-    events = property_of(request, EVENTS)
-    if events is ABSENT:
-        raise InvalidEvents("NotificationEvents is missing")
-    if events is None:
-        return Batch(())
-    if not isinstance(events, list):
-        raise InvalidEvents("NotificationEvents must be an array")
-    return parse_batch(events)
-
+__all__ = ["Decoder", "Shape", "decoder_for"]
 
 Decoder = Callable[[bytes], Batch]
-_DECODERS: Final[dict[str, Decoder]] = {"application/json": json_batch, "text/json": json_batch}
-_CHARSETS: Final = frozenset(("utf-8", "utf8", "us-ascii"))
+Reader = Callable[[bytes, str | None, Shape], object]
+"""The body, Python's name of the codec for the charset that the Content-Type gave, and what is asked for."""
+
+_READERS: Final[dict[str, Reader]] = {
+    "application/json": json_body.read,
+    "text/json": json_body.read,
+    "application/xml": xml_body.read,
+    "text/xml": xml_body.read,
+    "application/x-www-form-urlencoded": form_body.read,
+    "application/json-patch+json": json_patch.read,
+    "application/merge-patch+json": json_body.read,
+}
 _KNOWN: dict[bytes, Decoder] = {}  # header values as they came; bounded, since callers choose them
+_KNOWN_SINGLE: dict[bytes, Decoder] = {}
 _MOST_KNOWN: Final = 64
+_SINGLE: Final = Shape.SINGLE  # as a global it is found in a tenth of the time
 
 
-def decoder_for(content_type: bytes) -> Decoder:
-    """The decoder for a ``Content-Type`` header; `UnsupportedMedia` for a type or charset that is not served."""
-    known = _KNOWN.get(content_type)
+def decoder_for(content_type: bytes, shape: Shape = Shape.BATCH) -> Decoder:
+    """The decoder for a ``Content-Type`` header; `UnsupportedMedia` for a type or charset that is not served.
+
+    The decoder raises `BadRequest` for a body that is not in the format, `InvalidEvents` for events that break a rule,
+    `TooLarge` for more than 1,000 of them or more work than they could need.
+    """
+    cache = _KNOWN_SINGLE if shape is _SINGLE else _KNOWN
+    known = cache.get(content_type)
     if known is None:
-        known = _find(content_type.decode("latin-1"))
-        if len(_KNOWN) < _MOST_KNOWN:
-            _KNOWN[content_type] = known
+        known = _find(content_type.decode("latin-1"), shape)
+        if len(cache) < _MOST_KNOWN:
+            cache[content_type] = known
     return known
 
 
-def _find(content_type: str) -> Decoder:
+def _find(content_type: str, shape: Shape) -> Decoder:
     media, *parameters = [part.strip() for part in content_type.split(";")]
-    decoder = _DECODERS.get(media.lower())
-    if decoder is None:
+    read = _READERS.get(media.lower())
+    if read is None:
         said = f"Content-Type is {media!r}" if media else "Content-Type is missing"
-        raise UnsupportedMedia(f"{said[:100]}, it must be one of {', '.join(_DECODERS)}")
+        raise UnsupportedMedia(f"{said[:100]}, it must be one of {', '.join(_READERS)}")
+    codec = _codec(parameters)
+    if read is json_body.read and shape is Shape.BATCH and codec in (None, UTF_8):
+        return json_batch
+    return partial(_decode, read, codec, shape)
+
+
+def _codec(parameters: list[str]) -> str | None:
+    codecs = set()
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        charset = value.strip().strip('"').lower()
-        if name.strip().lower() == "charset" and charset not in _CHARSETS:
-            raise UnsupportedMedia(f"charset is {charset[:40]!r}, it must be utf-8")
-    return decoder
+        if name.strip().lower() == "charset":
+            codecs.add(codec_named(value.strip().strip('"')))
+    if len(codecs) > 1:
+        raise UnsupportedMedia(f"charset is given as {' and '.join(sorted(codecs))}, it must be one")
+    return codecs.pop() if codecs else None
+
+
+def _decode(read: Reader, codec: str | None, shape: Shape, body: bytes) -> Batch:
+    return MEANING[shape](read(body, codec, shape))

@@ -1,56 +1,25 @@
 """POST …/Agents/Pocket/NotificationsHandled: a batch of events is recorded, and then answered 204.
 
-`read_head` and `decode` are the whole rule set and do no I/O; `NotificationsHandled` is their shell, a plain ASGI
+`read_head` and the decoders are the whole rule set and do no I/O; `NotificationsHandled` is their shell, a plain ASGI
 callable, so that Starlette adds no request and response objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from server.api.bodies import Decoder, decoder_for
-from server.auth.admission import identify
-from server.auth.principal import Authenticator, Scope
+from server.api.bodies import Decoder, Shape, decoder_for
+from server.api.callers import Callers
+from server.api.encodings import inflate
+from server.api.head import read_head
 from server.broker.base import Broker
-from server.errors import BadRequest, TooLarge, Unavailable, UnsupportedMedia
-from server.events import DeviceId, device_id
+from server.errors import TooLarge, Unavailable
 from server.metrics import Metrics
 
 _NO_CONTENT: Final = ({"type": "http.response.start", "status": 204, "headers": ()}, {"type": "http.response.body"})
-
-
-class Head(NamedTuple):
-    """What the headers of a request say. `length` is None where the body is chunked."""
-
-    authorization: bytes | None
-    content_type: bytes
-    device: DeviceId | None
-    length: int | None
-
-
-def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """One scan of the headers (names in lower case). `BadRequest` for a malformed device id or two sets of
-    credentials, `UnsupportedMedia` for an encoded body."""
-    authorization = device = length = None
-    content_type = b""
-    for name, value in headers:
-        if name == b"authorization":
-            if authorization is not None:
-                raise BadRequest("Authorization is given twice")
-            authorization = value
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"x-device-id":
-            device = device_id(value.decode("latin-1"))
-        elif name == b"content-length":
-            length = int(value)
-        elif name == b"content-encoding" and value.lower() != b"identity":
-            raise UnsupportedMedia(f"Content-Encoding is {value.decode('latin-1')[:40]!r}, none is served")
-    return Head(authorization, content_type, device, length)
 
 
 def too_large(limit: int) -> TooLarge:
@@ -84,15 +53,9 @@ class NotificationsHandled:
     """The ASGI shell. Raises `ClearsyncError`, which the application answers in the vendor's shape."""
 
     def __init__(
-        self,
-        authenticator: Authenticator,
-        broker: Broker,
-        metrics: Metrics,
-        *,
-        max_body_bytes: int,
-        max_in_flight: int,
+        self, callers: Callers, broker: Broker, metrics: Metrics, *, max_body_bytes: int, max_in_flight: int
     ) -> None:
-        self._authenticator = authenticator
+        self._callers = callers
         self._broker = broker
         self._metrics = metrics
         self._max_body = max_body_bytes
@@ -100,24 +63,39 @@ class NotificationsHandled:
         self._in_flight = 0
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await self.serve(Shape.BATCH, scope, receive, send)
+
+    async def serve(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """One request whose body has this shape."""
         if self._in_flight >= self._max_in_flight:
             raise Unavailable(f"{self._max_in_flight} requests are under way, try again")
         self._in_flight += 1
         try:
-            await self._serve(scope, receive, send)
+            await self._record(shape, scope, receive, send)
         except ClientGone:
             pass
         finally:
             self._in_flight -= 1
 
-    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        head = read_head(scope["headers"])
-        tenant = scope["path_params"].get("tenant")
-        principal = await identify(self._authenticator, head.authorization, Scope.HANDLED_WRITE, tenant)
-        decode: Decoder = decoder_for(head.content_type)
-        batch = decode(await read_body(receive, head.length, self._max_body))
-        if batch:
-            await self._broker.record(principal.agent, batch, head.device)
+    async def _record(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        head = read_head(scope["headers"], self._callers.cookie)
+        agent = await self._callers.agent(scope, head)
+        decode: Decoder = decoder_for(head.content_type, shape)
+        body = await read_body(receive, head.length, self._max_body)
+        if head.encoding:
+            body = inflate(body, head.encoding, self._max_body)
+        if batch := decode(body):
+            await self._broker.record(agent, batch, head.device)
             self._metrics.batches_recorded_total += 1
         for message in _NO_CONTENT:
             await send(message)
+
+
+class NotificationHandled:
+    """POST …/Agents/Pocket/NotificationHandled: the vendor's form for one event, on the same path inside."""
+
+    def __init__(self, several: NotificationsHandled) -> None:
+        self._several = several
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await self._several.serve(Shape.SINGLE, scope, receive, send)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from server.api.formats.accept import error_media
 from server.errors import (
     BadRequest,
     ClearsyncError,
@@ -19,7 +19,7 @@ from server.errors import (
     TooLarge,
     Unavailable,
 )
-from server.problems import JSON, problem_body
+from server.problems import problem_body
 
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 8 * 1024 * 1024
@@ -29,26 +29,29 @@ class InternalError(ClearsyncError):
     """We failed; the log says why, the caller is not told."""
 
 
-class Problem(Response):
-    """An error answer. A caller that is still sending when it is refused gets a while to finish: closed at once, its
-    system would throw the answer away with the connection (RFC 9112, 9.6)."""
+class Problem:
+    """An error answer, in the format that the caller's `Accept` asks for. An ASGI application.
+
+    A caller that is still sending when it is refused gets a while to finish: closed at once, its system would throw
+    the answer away with the connection (RFC 9112, 9.6).
+    """
 
     def __init__(self, error: ClearsyncError) -> None:
-        status = error.status if isinstance(error, Refused | Unavailable) else 500
-        super().__init__(problem_body(error), status, media_type=None)
-        self.headers["content-type"] = JSON
-        for name, value in error.headers if isinstance(error, Refused | Unavailable) else ():
-            self.headers[name] = value
-        self._linger = isinstance(error, TooLarge) and error.unread
+        self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._linger:
-            await super().__call__(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        await _discard(receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        error = self._error
+        status, more = (error.status, error.headers) if isinstance(error, Refused | Unavailable) else (500, ())
+        media = error_media(scope["headers"])
+        body = problem_body(error, media)
+        headers = (("content-type", media), ("content-length", str(len(body))), ("vary", "Accept"), *more)
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        if isinstance(error, TooLarge) and error.unread:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _discard(receive)
+            body = b""
+        await send({"type": "http.response.body", "body": body})
 
 
 async def _discard(receive: Receive) -> None:
@@ -65,13 +68,13 @@ async def _discard(receive: Receive) -> None:
         return
 
 
-async def on_error(request: Request, error: Exception) -> Response:
+async def on_error(request: Request, error: Exception) -> Problem:
     """Starlette's handler for `ClearsyncError`."""
     assert isinstance(error, ClearsyncError)
     return Problem(error)
 
 
-async def on_http_exception(request: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Problem:
     """Starlette's own refusals: no such path, wrong method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
@@ -82,7 +85,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return Problem(BadRequest(error.detail))
 
 
-async def on_crash(request: Request, error: Exception) -> Response:
+async def on_crash(request: Request, error: Exception) -> Problem:
     """What nobody foresaw. The log has the trace, the caller has not."""
     return Problem(InternalError("internal error"))
 

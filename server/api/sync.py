@@ -6,9 +6,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from server import wire
-from server.api.handled import read_head
-from server.auth.admission import identify
-from server.auth.principal import Authenticator, Scope
+from server.api.callers import Callers
+from server.api.head import read_head
+from server.auth.principal import Scope
 from server.broker.base import Broker
 from server.events import Cursor, Seq
 from server.problems import JSON
@@ -17,24 +17,27 @@ from server.problems import JSON
 class SyncOnce:
     """The ASGI shell. The answer's ETag is its cursor: asked again with ``If-None-Match``, nothing new is a 304."""
 
-    def __init__(self, authenticator: Authenticator, broker: Broker) -> None:
-        self._authenticator = authenticator
+    def __init__(self, callers: Callers, broker: Broker) -> None:
+        self._callers = callers
         self._broker = broker
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        head = read_head(scope["headers"])
-        tenant = scope["path_params"].get("tenant")
-        principal = await identify(self._authenticator, head.authorization, Scope.SYNC_READ, tenant)
-        _, cursor = wire.sync_query(scope["query_string"].decode("latin-1"))
-        position = wire.position(cursor, self._broker.store_id)
+        head = read_head(scope["headers"], self._callers.cookie)
+        principal = await self._callers.caller(scope, head, Scope.SYNC_READ)
+        asked = wire.sync_query(scope["query_string"].decode("latin-1"))
+        position = wire.position(asked.cursor, self._broker.store_id)
         read = await self._broker.read(principal.agent, position)
         here = Cursor(read.store, Seq(read.seq))
         tag = f'"{here}{"-reset" if read.reset else ""}"'.encode()
-        asked = [t.strip() for name, value in scope["headers"] if name == b"if-none-match" for t in value.split(b",")]
+        tags = [t.strip() for name, value in scope["headers"] if name == b"if-none-match" for t in value.split(b",")]
         # compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes the tag a weak one
-        unchanged = b"*" in asked or tag in [t.removeprefix(b"W/") for t in asked]
+        unchanged = b"*" in tags or tag in [t.removeprefix(b"W/") for t in tags]
         body = b"" if unchanged else wire.snapshot(here, reset=read.reset, entries=read.entries)
-        headers = [(b"etag", tag), (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization, Accept")]
+        headers = [
+            (b"etag", tag),
+            (b"cache-control", b"private, no-cache"),
+            (b"vary", b"Authorization, Cookie, Accept"),
+        ]
         if not unchanged:
             headers += [(b"content-type", JSON.encode()), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 304 if unchanged else 200, "headers": headers})

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from server.auth.principal import Authenticator, Principal, Scope
+from collections.abc import Callable
+
+from server.auth.principal import Authenticator, Credentials, Principal, Scope
 from server.errors import BadRequest, Forbidden
 from server.events import AgentId
 
 
 async def identify(
-    authenticator: Authenticator, authorization: bytes | None, scope: Scope, tenant: str | None
+    authenticator: Authenticator,
+    credentials: Credentials,
+    address: Callable[[], str],
+    scope: Scope | None,
+    tenant: str | None,
 ) -> Principal:
-    """Who calls, and that it may. Raises as `Authenticator.authenticate` and `authorize` do."""
-    principal = authenticator.cached(authorization)
+    """Who calls, and that it may. `address` is asked only where credentials have to be verified.
+
+    Raises as `Authenticator.authenticate` and `authorize` do.
+    """
+    principal = authenticator.cached(credentials)
     if principal is None:
-        principal = await authenticator.authenticate(authorization)
+        principal = await authenticator.authenticate(credentials, address())
     authorize(principal, scope, tenant)
     return principal
 
 
-def authorize(principal: Principal, scope: Scope, tenant: str | None) -> None:
-    """`Forbidden` without `scope`, or where the path names another tenant than the caller's own."""
-    if scope not in principal.scopes:
+def authorize(principal: Principal, scope: Scope | None, tenant: str | None) -> None:
+    """`Forbidden` without `scope` (None asks for none), or where the path names another tenant than the caller's."""
+    if scope is not None and scope not in principal.scopes:
         raise Forbidden(f"these credentials lack the scope {scope}")
-    if tenant is not None:
+    if tenant is not None and tenant != principal.agent.tenant:
         try:
             own = AgentId.of(tenant, "x").tenant == principal.agent.tenant
         except BadRequest:

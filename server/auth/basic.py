@@ -1,29 +1,34 @@
 """Basic authentication (RFC 7617) against a file of users with argon2 hashes.
 
-1. An unknown user costs the same argon2 run as a known one, and gets the same answer.
+1. An unknown user costs an argon2 run as a known one does, and gets the same answer. Where users' hashes have several
+   parameters, a name that is unknown has some of them, by lot and in proportion (`StandIns`).
 2. argon2 takes tens of milliseconds and 64 MiB: two threads do it, whatever is asked. A thread can't be cancelled, so
    it is the threads that bound the memory and not the requests that wait for them.
 3. Whoever asks with the same credentials while they are being verified shares that run. Over `WAITING` runs that are
    not done, a new one is refused.
+4. A run counts only if the user's entry at its end is the one at its beginning: a user who is removed meanwhile, or has
+   another password by then, is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import binascii
+import hashlib
+import math
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn
 
 import argon2
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
 from server.auth.principal import Principal
-from server.auth.users import User, folded, read_users
+from server.auth.users import User, folded
+from server.auth.usersfile import UsersFile
 from server.errors import Unauthenticated, Unavailable
 
 THREADS: Final = 2
@@ -60,42 +65,55 @@ class Basic:
 
     challenge: Final = 'Basic realm="clearsync", charset="UTF-8"'
 
-    def __init__(self, users: Mapping[str, User], *, waiting: int = WAITING) -> None:
-        self._users = users
+    def __init__(self, users: UsersFile, *, waiting: int = WAITING) -> None:
+        self._file = users
         self._waiting = waiting
-        self._unknown = _unmatched([user.hash for user in users.values()])
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
-        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._running: dict[tuple[str, bytes], asyncio.Future[bool]] = {}
+        self._users: Mapping[str, User] = {}
+        self._stand_ins = StandIns(())
 
-    @classmethod
-    def of_file(cls, path: Path) -> Self:
-        """The users of a file, see `users.read_users`. Raises `SettingsError`."""
-        return cls(read_users(path))
+    def claims(self, credentials: bytes) -> bool:
+        """All that is Basic."""
+        return True
 
-    async def verify(self, credentials: bytes) -> Principal:
+    async def verify(self, credentials: bytes, app_token: bytes | None) -> Principal:
         """The user's principal. Raises `Unauthenticated`, or `Unavailable` where no run can be had now."""
         name, password = parse(credentials)
-        user = self._users.get(folded(name))
-        run = self._running.get(credentials) or self._start(credentials, user.hash if user else self._unknown, password)
+        name = folded(name)
+        user = self._file.users.get(name)
+        hash_ = user.hash if user else self._stand_in(name)
+        # by hash as well: a run on the password that was says nothing of the one that is
+        run = self._running.get((hash_, credentials)) or self._start(hash_, credentials, password)
         # shielded: the one who gives up must not cancel what others wait for
-        if await asyncio.shield(run) and user:
+        if await asyncio.shield(run) and user and self._file.stands(user.grant):
             return user.principal
         raise Unauthenticated("user name or password is wrong")
 
-    def close(self) -> None:
-        """Ends the threads, without waiting for a run under way. No `verify` may follow."""
+    async def run(self) -> NoReturn:
+        """Keep up with the users file, until cancelled."""
+        await self._file.run()
+
+    async def close(self) -> None:
+        """Ends the threads, without waiting for a run under way; idempotent. No `verify` may follow."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, credentials: bytes, hash_: str, password: str) -> asyncio.Future[bool]:
+    def _stand_in(self, name: str) -> str:
+        users = self._file.users
+        if users is not self._users:
+            self._users, self._stand_ins = users, StandIns(user.hash for user in users.values())
+        return self._stand_ins.of(name)
+
+    def _start(self, hash_: str, credentials: bytes, password: str) -> asyncio.Future[bool]:
         if len(self._running) >= self._waiting:
             raise Unavailable("too many are waiting to sign in, try again", retry_after_s=5)
         run = asyncio.get_running_loop().run_in_executor(self._threads, matches, hash_, password)
-        self._running[credentials] = run
-        run.add_done_callback(lambda done: self._ended(credentials, done))
+        self._running[hash_, credentials] = run
+        run.add_done_callback(lambda done: self._ended(hash_, credentials, done))
         return run
 
-    def _ended(self, credentials: bytes, run: asyncio.Future[bool]) -> None:
-        del self._running[credentials]
+    def _ended(self, hash_: str, credentials: bytes, run: asyncio.Future[bool]) -> None:
+        del self._running[hash_, credentials]
         if not run.cancelled():
             run.exception()  # taken note of, even where nobody waits any more
 
@@ -115,13 +133,40 @@ def _normal(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-def _unmatched(hashes: list[str]) -> str:
-    """A hash of no password, with the parameters that most of the users have."""
-    parameters = Counter(hash_.rsplit("$", 2)[0] for hash_ in hashes)
-    head = parameters.most_common(1)[0][0]
-    sample = next(hash_ for hash_ in hashes if hash_.rsplit("$", 2)[0] == head)
+class StandIns:
+    """Hashes of no password, against which the unknown are verified: one for each cost that users have.
+
+    A name's cost is drawn by weighted rendezvous hashing. So it is the same at every attempt and in every worker, a
+    reload moves few names if any, and among the unknown each cost is as frequent as among the users: what a name costs
+    does not say whether it is one. The keys of the lot are made of hashes in the file, which nobody else knows.
+    """
+
+    def __init__(self, hashes: Iterable[str]) -> None:
+        by_cost: defaultdict[tuple[str, int, int], list[str]] = defaultdict(list)
+        for hash_ in hashes:
+            head, salt, digest = hash_.rsplit("$", 2)
+            by_cost[head, len(salt), len(digest)].append(hash_)
+        self._lots = [
+            (hashlib.sha256(min(same).encode()).digest(), len(same), _unmatched(same[0])) for same in by_cost.values()
+        ]
+
+    def of(self, name: str) -> str:
+        """The stand-in of a folded name; microseconds for a few costs."""
+        if len(self._lots) == 1:
+            return self._lots[0][2]
+        return min(self._lots, key=lambda lot: _drawn(lot[0], name) / lot[1])[2]
+
+
+def _drawn(key: bytes, name: str) -> float:
+    """By lot, exponentially distributed; the least of several, each divided by a weight, is each in its proportion."""
+    uniform = int.from_bytes(hashlib.blake2b(name.encode(), key=key, digest_size=8).digest(), "big") + 1
+    return -math.log(uniform / 2**64)
+
+
+def _unmatched(sample: str) -> str:
+    """A hash of no password, with the parameters and lengths of another."""
+    head, *parts = sample.rsplit("$", 2)
     random = (
-        binascii.b2a_base64(os.urandom(len(part) * 3 // 4), newline=False).rstrip(b"=").decode()
-        for part in sample.rsplit("$", 2)[1:]
+        binascii.b2a_base64(os.urandom(len(part) * 3 // 4), newline=False).rstrip(b"=").decode() for part in parts
     )
     return "$".join((head, *random))

@@ -18,12 +18,19 @@ class Development:
 
     challenge: Final = Basic.challenge
 
-    async def verify(self, credentials: bytes) -> Principal:
+    def claims(self, credentials: bytes) -> bool:
+        """All that is Basic."""
+        return True
+
+    async def verify(self, credentials: bytes, app_token: bytes | None) -> Principal:
         """Raises `BadRequest` for a name that can't be an agent's, `Unauthenticated` without a password."""
         name, password = parse(credentials)
         if not password:
             raise Unauthenticated("password is empty, in development any other will do")
         return Principal(AgentId.of(TENANT, name), _ALL)
 
-    def close(self) -> None:
+    async def run(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
         """Nothing to end."""

@@ -5,11 +5,15 @@ hash = "$argon2id$v=19$m=65536,t=3,p=4$…$…"     # by `clearsync hash-passwor
 tenant = "acme"
 agent = "ada"                                   # her name in the CRM; the user's name where absent
 scopes = ["handled:write", "sync:read"]         # these two where absent; also admin, agents:write
+
+A user's credentials stand on the grant ``user:<digest>``, which is made of the entry: it is the same in every worker
+and after every start, as long as nothing in the entry changes.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import tomllib
 import unicodedata
@@ -17,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from server.auth.principal import Principal, Scope
+from server.auth.principal import DEFAULT_SCOPES, Principal, Scope
 from server.errors import BadRequest, SettingsError
 from server.events import AgentId
 
-DEFAULT_SCOPES: Final = frozenset({Scope.HANDLED_WRITE, Scope.SYNC_READ})
 _KEYS: Final = ("hash", "tenant", "agent", "scopes")
 _HASH: Final = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
 
@@ -35,6 +39,11 @@ class User:
 
     hash: str
     principal: Principal
+
+    @property
+    def grant(self) -> str:
+        """What all of the user's credentials stand on."""
+        return self.principal.grants[0]
 
 
 def folded(name: str) -> str:
@@ -48,7 +57,7 @@ def read_users(path: Path) -> dict[str, User]:
         raw = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise SettingsError(f"users file {path} can't be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"users file {path} is not TOML: {error}") from None
     try:
         return _users(raw)
@@ -86,7 +95,14 @@ def _user(name: str, entry: object) -> User:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             raise ValueError(f"unknown key {key}" + (f", did you mean {near[0]}?" if near else ""))
     agent = AgentId.of(_text(entry, "tenant"), _text(entry, "agent", name))
-    return User(_hash(_text(entry, "hash")), Principal(agent, _scopes(entry)))
+    hash_, scopes = _hash(_text(entry, "hash")), _scopes(entry)
+    return User(hash_, Principal(agent, scopes, grants=(_grant(name, hash_, agent, scopes),)))
+
+
+def _grant(name: str, hash_: str, agent: AgentId, scopes: frozenset[Scope]) -> str:
+    """Tells nothing of the entry: in it are the random salt and the hash, which only those know who see the file."""
+    entry = msgspec.json.encode((folded(name), hash_, agent.tag, sorted(scopes)))
+    return f"user:{hashlib.sha256(entry).hexdigest()[:32]}"
 
 
 def _text(entry: dict[str, object], key: str, default: str | None = None) -> str:

@@ -24,6 +24,26 @@ class Subscriber(Protocol):
         """A batch was recorded."""
 
 
+class Control(Protocol):
+    """Hears what is said to every worker and is no agent's: `revoked <name>`, `forgotten <agent tag>`."""
+
+    def told(self, message: bytes) -> None:
+        """A message, as it came: whoever can write to the store can say anything here."""
+
+    def missed(self) -> None:
+        """Subscribed, at first or again: something may have been missed."""
+
+
+class NoControl:
+    """A `Control` that nothing follows from, where no credentials are kept."""
+
+    def told(self, message: bytes) -> None:
+        """Nobody asked."""
+
+    def missed(self) -> None:
+        """Nothing that anybody would miss."""
+
+
 class Broker(Protocol):
     """The way in and out of the store."""
 

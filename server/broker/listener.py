@@ -9,12 +9,12 @@ from typing import Any, Final
 import hiredis
 
 from server import logs
-from server.broker.base import Subscriber
+from server.broker.base import Control, Subscriber
 from server.broker.endpoint import Endpoint
 from server.broker.link import Link, LinkLost
 from server.broker.script import ignore
 from server.broker.upkeep import pulse
-from server.errors import Unavailable
+from server.errors import StoreError, Unavailable
 from server.events import AgentId
 from server.session import Announcement
 
@@ -25,7 +25,8 @@ _log = logs.get("clearsync.store")
 
 class Listener:
     """Tells each subscriber `confirmed` after every (re)subscription, since something may have been missed before it,
-    and `announced` for every message. `on_change` is called when `ready` may have changed."""
+    and `announced` for every message; `control` alike of the one channel that is always listened to. `on_change` is
+    called when `ready` may have changed."""
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class Listener:
         timeout_s: float,
         store: Callable[[Link], Awaitable[bool]],
         on_change: Callable[[], None],
+        control_channel: bytes,
+        control: Control,
     ) -> None:
         """`store(link)` says whether the link leads to the store that commands go to."""
         self._endpoint = endpoint
@@ -43,22 +46,28 @@ class Listener:
         self._timeout_s = timeout_s
         self._is_our_store = store
         self._on_change = on_change
+        self._control_channel = control_channel
+        self._control = control
         self._subscribers: dict[bytes, Subscriber] = {}
         self._link: Link | None = None
         self._subscribed = False
 
     @property
     def ready(self) -> bool:
-        """The link is alive, and every subscription has been asked for on it."""
+        """The link is alive, and every subscription, that of the control channel too, has been asked for on it."""
         return self._link is not None and self._link.alive and self._subscribed
 
     async def live(self) -> None:
         """One link, until it is lost."""
         async with asyncio.timeout(self._timeout_s):
             link = await self._endpoint.connect(self._make, self._name)
-            if not await self._is_our_store(link):
+            try:
+                if not await self._is_our_store(link):
+                    raise Unavailable("the listener met another store than commands do")
+                await self._hear_control(link)
+            except BaseException:
                 link.abort()
-                raise Unavailable("the listener met another store than commands do")
+                raise
         self._link = link
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -81,6 +90,30 @@ class Listener:
 
     def _make(self) -> Link:
         return Link(listening=True, on_message=self._announced, on_unasked=self._unasked)
+
+    async def _hear_control(self, link: Link) -> None:
+        """Before all others, and only then is the link of use: a worker that is ready hears of every revocation."""
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(reply: Any) -> None:
+            if confirmed.done():  # it took too long
+                return
+            if isinstance(reply, Exception):
+                confirmed.set_exception(reply)
+            else:
+                confirmed.set_result(None)
+
+        channel = self._control_channel
+        link.send(settled, b"SSUBSCRIBE", channel, confirms=(b"ssubscribe", channel))
+        try:
+            await confirmed
+        except hiredis.ReplyError as problem:
+            if str(problem).startswith("NOPERM"):
+                raise StoreError(
+                    f"the store refuses us the channel {channel.decode()} (NOPERM), check the rights of its user"
+                ) from None
+            raise
+        self._control.missed()
 
     async def _resubscribe(self, link: Link) -> bool:
         """All channels again, a slice at a time so that live traffic gets its turns. False where the link was lost."""
@@ -126,7 +159,9 @@ class Listener:
     def _announced(self, channel: bytes, payload: bytes) -> None:
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
-            return  # unsubscribed meanwhile
+            if channel == self._control_channel:
+                self._control.told(payload)
+            return  # or unsubscribed meanwhile
         try:
             message = Announcement.parse(payload)
         except ValueError:
@@ -137,6 +172,9 @@ class Listener:
 
     def _unasked(self, kind: bytes, channel: bytes) -> None:
         """The subscription changed by itself (a slot moved, a server-side reset): a gap."""
+        if channel == self._control_channel:
+            self._control_moved(kind)
+            return
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
             return
@@ -144,3 +182,9 @@ class Listener:
             self._ask(self._link, channel, subscriber)
         else:
             subscriber.missed()
+
+    def _control_moved(self, kind: bytes) -> None:
+        if kind == b"sunsubscribe":
+            self.drop()  # the next link asks again, and nothing is ready until then
+        else:
+            self._control.missed()

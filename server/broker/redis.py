@@ -15,12 +15,14 @@ from typing import Any, Final
 import hiredis
 
 from server import logs
-from server.broker.base import Subscriber
+from server.broker.base import Control, NoControl, Subscriber
 from server.broker.endpoint import Endpoint
+from server.broker.keys import agent_key, control_channel
 from server.broker.link import Link, LinkLost
 from server.broker.listener import Listener
 from server.broker.script import Script, unavailable
 from server.broker.upkeep import keep, pulse
+from server.broker.vault import RedisVault
 from server.errors import StoreError, Unavailable
 from server.events import NO_ORIGIN, STORE_ID, AgentId, Batch, DeviceId
 from server.session import Handled
@@ -46,6 +48,7 @@ class RedisBroker:
         timeout_s: float,
         on_store: Callable[[], None],
         on_change: Callable[[], None],
+        control: Control | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._prefix = prefix
@@ -55,7 +58,18 @@ class RedisBroker:
         self._on_store = on_store
         self._on_change = on_change
         self._commands: Link | None = None
-        self._listener = Listener(endpoint, _LISTENER, self._key, timeout_s, self._is_our_store, self._changed)
+        self._listener = Listener(
+            endpoint,
+            _LISTENER,
+            self._key,
+            timeout_s,
+            self._is_our_store,
+            self._changed,
+            control_channel(prefix),
+            control or NoControl(),
+        )
+        self.vault = RedisVault(self.command_link, prefix)
+        """What authentication keeps in the store; it goes by the same link as commands."""
         self._up = asyncio.Event()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._offset_ms = 0.0
@@ -139,9 +153,10 @@ class RedisBroker:
             self._offset_ms = int(reply[0]) * 1000 + int(reply[1]) / 1000 - sent * 1000
 
     def _key(self, agent: AgentId) -> bytes:
-        return f"{self._prefix}:{{{agent.tag}}}".encode()
+        return agent_key(self._prefix, agent)
 
-    def _command_link(self) -> Link:
+    def command_link(self) -> Link:
+        """Where commands go now, for those who have some of their own; `Unavailable` where there is none."""
         if self._commands is None or not self._commands.alive:
             raise Unavailable()
         return self._commands
@@ -158,14 +173,14 @@ class RedisBroker:
         return self._commands is not None and self._commands.alive and self._listener.ready
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
-        link, key = self._command_link(), self._key(agent)
+        link, key = self.command_link(), self._key(agent)
         now = asyncio.get_running_loop().time() * 1000 + self._offset_ms
         deadline = int(now + self._timeout_s * 1000)
         said = (key, origin or NO_ORIGIN, int(time.time() * 1e6), batch.json, *batch.members)
         return self._record.run(link, int, key, self._cap, self._retention_ms, deadline, *said)
 
     async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
-        link, store = self._command_link(), self._store_id
+        link, store = self.command_link(), self._store_id
         where = b"" if position is None else b"%d" % position
         limits = (FUTURE_SLACK_MS, self._retention_ms, floor)
         seq, lowest, reset, now, *rest = await self._read.run(link, list, self._key(agent), where, *limits)
@@ -174,13 +189,13 @@ class RedisBroker:
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         try:
-            scores = await self._command_link().command("ZMSCORE", self._key(agent), *members)
+            scores = await self.command_link().command("ZMSCORE", self._key(agent), *members)
         except hiredis.ReplyError as problem:
             raise unavailable(problem) from None
         return [(m, int(float(s))) for m, s in zip(members, scores, strict=True) if s is not None]
 
     async def latest(self, agents: Sequence[AgentId]) -> list[int | None]:
-        link = self._command_link()
+        link = self.command_link()
         try:
             await self._learn_store(link)
         except hiredis.ReplyError as problem:

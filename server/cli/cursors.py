@@ -21,7 +21,8 @@ def state_dir() -> Path:
 class CursorStore:
     """One file for each server, user and device, readable by its owner only, always whole.
 
-    The file's name is a hash, so that neither tells whom this account listens for.
+    `user` is whatever tells agents apart (`Remote.who`). The file's name is a hash, so that neither tells whom this
+    account listens for.
     """
 
     def __init__(self, folder: Path, *, url: str, user: str, device: str) -> None:

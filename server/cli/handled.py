@@ -7,8 +7,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 
-from server.cli.remote import Remote, add_arguments, hinting, remote
-from server.client import Client
+from server.cli.remote import Remote, add_arguments, remote, signed_in
 from server.errors import ClearsyncError, InvalidEvents
 from server.events import MAX_EVENTS, Event
 
@@ -37,9 +36,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Parse all before anything is sent: a typing error in the last event reports none of them."""
     events = list(dict.fromkeys(parse_events(args.events, sys.stdin)))
-    where = remote(args)
-    with hinting(where):
-        asyncio.run(report(where, events, device=args.device))
+    signed_in(remote(args), lambda where: asyncio.run(report(where, events, device=args.device)))
     print(f"handled {_counted(len(events))}")
     return 0
 
@@ -65,7 +62,7 @@ def _event(word: str) -> Event:
 
 async def report(where: Remote, events: list[Event], *, device: str | None) -> None:
     """Send `events` in batches the server takes. On the way a failure says how many are recorded already."""
-    async with Client(where.url, user=where.user, password=where.password, device=device) as client:
+    async with where.client(device=device) as client:
         for start in range(0, len(events), MAX_EVENTS):
             try:
                 await client.handled(events[start : start + MAX_EVENTS])

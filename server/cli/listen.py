@@ -10,13 +10,17 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from server.cli.cursors import CursorStore, state_dir
-from server.cli.remote import Remote, add_arguments, hinting, remote
+from server.cli.remote import Remote, add_arguments, remote, signed_in
 from server.cli.screen import Lines, Screen
-from server.client import Client, Received
+from server.client import Received, Welcome
 from server.events import device_id
+
+FORESEEN_S: Final = 3650 * 86_400.0
+"""Credentials that are good for longer are not spoken of; a ticket's longest time."""
 
 
 class Show(Protocol):
@@ -59,10 +63,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Listen until Ctrl-C or a refusal. A reader that goes away (``| head``) is a normal end too."""
-    where = remote(args)
+    device, where = device_id(args.device), remote(args)
     try:
-        with hinting(where):
-            asyncio.run(listen(where, device_id(args.device), args.cursor, _show(args, where)))
+        signed_in(where, lambda where: asyncio.run(listen(where, device, args.cursor, _show(args, where))))
     except KeyboardInterrupt:  # its only ordinary end
         if sys.stdout.isatty():
             print()  # after the terminal's ^C
@@ -75,17 +78,15 @@ def run(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace, where: Remote) -> Show:
     if args.json or not sys.stdout.isatty():
         return Lines(sys.stdout.buffer, sys.stderr, terminal=sys.stdout.isatty())
-    return Screen(sys.stdout, f"{where.user}'s {args.device} at {where.url}", color="NO_COLOR" not in os.environ)
+    return Screen(sys.stdout, f"{where.who}'s {args.device} at {where.url}", color="NO_COLOR" not in os.environ)
 
 
 async def listen(where: Remote, device: str, cursor: str | None, show: Show) -> None:
-    """Show every frame; the cursor is remembered once a frame has been shown."""
-    store = CursorStore(state_dir(), url=where.url, user=where.user, device=device)
+    """Show every frame, and once when the credentials end; the cursor is remembered once a frame has been shown."""
+    store = CursorStore(state_dir(), url=where.url, user=where.who, device=device)
+    told = False
     async with (
-        Client(
-            where.url,
-            user=where.user,
-            password=where.password,
+        where.client(
             device=device,
             cursor=cursor if cursor is not None else store.load(),
             on_cursor=_remember(store, show.note),
@@ -95,6 +96,15 @@ async def listen(where: Remote, device: str, cursor: str | None, show: Show) -> 
     ):
         async for received in frames:
             show.frame(received)
+            if isinstance(received.frame, Welcome) and not told:
+                told = True
+                _tell_end(received.frame, show)
+
+
+def _tell_end(welcome: Welcome, show: Show) -> None:
+    if welcome.expires is not None and 0 <= welcome.expires <= FORESEEN_S:
+        end = datetime.now().astimezone() + timedelta(seconds=welcome.expires)
+        show.note(f"the credentials expire at {end:%Y-%m-%d %H:%M:%S}, in {welcome.expires:.0f} s")
 
 
 def _remember(store: CursorStore, note: Callable[[str], None]) -> Callable[[str], None]:

@@ -23,11 +23,16 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """The settings of parsed flags and an environment, checked, the users file as well. Raises `SettingsError`."""
+    """The settings of parsed flags and an environment, checked with the files they name. Raises `SettingsError`."""
     config = args.config or environ.get("CLEARSYNC_CONFIG")
     flags = {name: getattr(args, flag.removeprefix("--").replace("-", "_")) for name, flag in FLAGS.items()}
     settings = load(Path(config) if config else None, environ, flags)
     check(settings)
-    if not settings.dev:
-        read_users(Path(settings.auth.users_file))  # a worker reads it again, here it is read to be refused in time
+    # a worker reads these again, here they are read to be refused in time
+    if settings.auth.users_file and not settings.dev:
+        read_users(Path(settings.auth.users_file))
+    if settings.jwt.keys_file:
+        from server.auth.keys import read_keys  # loads the whole of cryptography
+
+        read_keys(Path(settings.jwt.keys_file), settings.jwt.algorithms)
     return settings

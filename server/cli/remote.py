@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import hashlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from server.client import CredentialsRefused, is_loopback
+from server.client import Client, CredentialsRefused, check_exposure, is_loopback
 from server.client import base_url as checked_url
 from server.errors import BadRequest
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEV_PASSWORD: Final = "dev"
 """Where `serve --dev` listens any password does."""
+MISSING: Final = "password is missing: give CLEARSYNC_PASSWORD, or run it in a terminal to be asked"
+ID_LENGTH: Final = 12
+"""Digits of a ticket's hash, as `clearsync token list` shows them."""
 
 
-class Remote(NamedTuple):
-    """A server and the credentials for it. `assumed`: nobody gave the password, it is the one for development."""
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A server and the credentials for it: user and password, or a ticket alone.
+
+    `assumed`: nobody gave the password, it is the one for development. `insecure`: plain http beyond this machine.
+    """
 
     url: str
-    user: str
-    password: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ticket: str = field(default="", repr=False)
     assumed: bool = False
+    insecure: bool = False
+
+    @property
+    def who(self) -> str:
+        """Who is asking, for people and for what is remembered: the user, or a ticket by its id. No user's name has a
+        colon, so the two never meet."""
+        return f"ticket:{hashlib.sha256(self.ticket.encode()).hexdigest()[:ID_LENGTH]}" if self.ticket else self.user
+
+    def client(self, **options: Any) -> Client:
+        """A client of that server; `options` are `Client`'s. Raises `BadRequest`."""
+        if self.ticket:
+            return Client(self.url, authorization=f"SoTicket {self.ticket}", insecure=self.insecure, **options)
+        return Client(self.url, user=self.user, password=self.password, insecure=self.insecure, **options)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--url``, ``--user`` and ``--password``, each also from the environment."""
+    """``--url``, ``--user`` and ``--password`` or ``--ticket``, each also from the environment; ``--insecure-http``."""
     parser.add_argument("--url", help=f"the server, with its base path (CLEARSYNC_URL; default {DEFAULT_URL})")
     parser.add_argument("--user", help="who you are there (CLEARSYNC_USER)")
     parser.add_argument(
@@ -37,31 +59,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="better in CLEARSYNC_PASSWORD, others see your command line; "
         "without it you are asked, and for this machine's own server it is 'dev'",
     )
+    parser.add_argument(
+        "--ticket",
+        help="instead of user and password: what `clearsync token issue` printed; better in CLEARSYNC_TICKET, "
+        "others see your command line",
+    )
+    parser.add_argument(
+        "--insecure-http", action="store_true", help="send the credentials by plain http also to another machine"
+    )
 
 
 def remote(args: argparse.Namespace) -> Remote:
     """Flags over environment over default. Raises `BadRequest` where a value is missing or malformed."""
-    url = checked_url(args.url or os.environ.get("CLEARSYNC_URL") or DEFAULT_URL)
+    url, insecure = checked_url(args.url or os.environ.get("CLEARSYNC_URL") or DEFAULT_URL), args.insecure_http
+    check_exposure(url, insecure=insecure, remedy="--insecure-http")
+    if ticket := _ticket(args):
+        return Remote(url, ticket=ticket, insecure=insecure)
     user = args.user or os.environ.get("CLEARSYNC_USER")
     if not user:
-        raise BadRequest("user is missing: give --user or CLEARSYNC_USER")
+        raise BadRequest("user is missing: give --user or CLEARSYNC_USER, or a ticket in CLEARSYNC_TICKET")
     given = args.password or os.environ.get("CLEARSYNC_PASSWORD")
     if given:
-        return Remote(url, user, given)
+        return Remote(url, user, given, insecure=insecure)
     if is_loopback(url):
         return Remote(url, user, DEV_PASSWORD, assumed=True)
     if not sys.stdin.isatty():
-        raise BadRequest("password is missing: give CLEARSYNC_PASSWORD, or run it in a terminal to be asked")
-    return Remote(url, user, getpass.getpass(f"password of {user} at {url}: "))
+        raise BadRequest(MISSING)
+    return Remote(url, user, _asked(user, url), insecure=insecure)
 
 
-@contextmanager
-def hinting(where: Remote) -> Iterator[None]:
-    """Refused credentials that nobody gave: says which were tried."""
+def _ticket(args: argparse.Namespace) -> str | None:
+    """The ticket, where it is the way that was chosen. A flag of one way is over the environment of the other."""
+    if args.user or args.password:
+        if args.ticket:
+            raise BadRequest("give --ticket, or --user and --password, and not both")
+        return None
+    if not args.ticket and os.environ.get("CLEARSYNC_TICKET") and os.environ.get("CLEARSYNC_PASSWORD"):
+        raise BadRequest("CLEARSYNC_TICKET and CLEARSYNC_PASSWORD are both set, only one of them can be meant")
+    ticket: str | None = args.ticket or os.environ.get("CLEARSYNC_TICKET")
+    return ticket
+
+
+def _asked(user: str, url: str) -> str:
     try:
-        yield
+        return getpass.getpass(f"password of {user} at {url}: ")
+    except EOFError:
+        raise BadRequest(MISSING) from None
+
+
+def signed_in(where: Remote, act: Callable[[Remote], None]) -> None:
+    """Do `act`. Where the password is refused that nobody gave, it is asked for, once, if there is a terminal.
+
+    Raises what `act` does; refused credentials with a word on what to do about them.
+    """
+    try:
+        act(where)
     except CredentialsRefused as error:
-        if not where.assumed:
-            raise
-        hint = f"no password was given, {DEV_PASSWORD!r} was tried: give --password or CLEARSYNC_PASSWORD"
-        raise CredentialsRefused(f"{error}; {hint}", error.code) from None
+        if not (where.assumed and error.code == 401 and sys.stdin.isatty()):
+            raise _advised(where, error) from None
+    else:
+        return
+    where = replace(where, password=_asked(where.user, where.url), assumed=False)
+    try:
+        act(where)
+    except CredentialsRefused as error:
+        raise _advised(where, error) from None
+
+
+def _advised(where: Remote, error: CredentialsRefused) -> CredentialsRefused:
+    if where.ticket:
+        advice = "make a ticket with `clearsync token issue` and give it in CLEARSYNC_TICKET"
+    elif where.assumed:
+        advice = f"no password was given, {DEV_PASSWORD!r} was tried: give --password or CLEARSYNC_PASSWORD"
+    elif error.code == 401:
+        return error
+    else:
+        advice = "start again, with the new password if it was changed"
+    return CredentialsRefused(f"{error}; {advice}", error.code)

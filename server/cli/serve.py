@@ -6,7 +6,6 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from server.auth import chain
 from server.cli.options import add_serve_options, settings_from
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C. Raises `StartupError` where it does not come up."""
     settings = settings_from(args, os.environ)
-    chain.build(settings).close()  # a bad users file is found before anything is started
 
     # Imported late: the other commands need none of it, and it takes longer to load than they take to run.
     from server.processes.supervisor import serve

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from server.client.client import Client, base_url, is_loopback
+from server.client.address import base_url, check_exposure, is_loopback
+from server.client.client import Client
 from server.client.connection import Timing
 from server.client.frames import Clear, HandledEvent, Problem, Received, Reset, Welcome
 from server.client.retry import (
@@ -32,5 +33,6 @@ __all__ = [
     "UntrustedServer",
     "Welcome",
     "base_url",
+    "check_exposure",
     "is_loopback",
 ]

@@ -6,18 +6,29 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from server.client.frames import Checked, HandledEvent, Pong, Problem, Received, Unreadable, Welcome, read
-from server.client.retry import LOST, NotConnected, RequestRefused, ServerUnavailable, Silent, printable
+from server.client.frames import Checked, HandledEvent, Pong, Problem, Received, Refreshed, Unreadable, Welcome, read
+from server.client.retry import (
+    LOST,
+    NotConnected,
+    RequestRefused,
+    ServerUnavailable,
+    Silent,
+    UntrustedServer,
+    printable,
+)
 from server.events import Batch
 from server.wire import ErrorCode
 
 MAX_READ_AHEAD: Final = 1000
-"""Frames that `check` may read past while its answer is on the way; over it, `check` fails and nothing is lost."""
+"""Frames that a question may read past while its answer is on the way; over it, it fails and nothing is lost."""
+
+_A = TypeVar("_A", Checked, Refreshed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,7 @@ class Timing:
     ping_margin_s: float = 5.0
     """Over `welcome.ping`, before asking: the server's own ping comes first and needs no answer from us here."""
     answer_s: float = 10.0
-    """For a `pong`, a `checked` or the answer to a POST."""
+    """For a `pong`, a `checked`, a `refreshed` or the answer to a POST."""
     close_s: float = 1.0
     handled_tries: int = 4
     handled_longest_wait_s: float = 10.0
@@ -41,7 +52,7 @@ class Timing:
 class Connection:
     """One websocket. It has no task of its own: whoever wants a frame reads, and keeps for the other what is his.
 
-    So `check` works from inside the loop over `frames`, where nobody else would be reading, and beside it.
+    So `check` and `refresh` work from inside the loop over `frames`, where nobody else would be reading, and beside it.
     """
 
     def __init__(self, socket: ClientConnection, timing: Timing) -> None:
@@ -50,7 +61,7 @@ class Connection:
         self._silence_s = timing.open_s
         self._reading = asyncio.Lock()
         self._ahead: deque[Received] = deque()
-        self._answers: dict[str, Checked | Problem | None] = {}
+        self._answers: dict[str, Checked | Refreshed | Problem | None] = {}
         self._refs = count(1)
         self._failure: Exception | None = None
 
@@ -76,11 +87,18 @@ class Connection:
 
     async def check(self, batch: Batch) -> tuple[HandledEvent, ...]:
         """Ask, and read until the answer is there."""
+        return (await self._ask("check", "events", batch.json, Checked)).events
+
+    async def refresh(self, authorization: str) -> float | None:
+        """Show other credentials, and read until the answer is there: for how many seconds they are good."""
+        return (await self._ask("refresh", "authorization", msgspec.json.encode(authorization), Refreshed)).expires
+
+    async def _ask(self, question: str, name: str, value: bytes, expected: type[_A]) -> _A:
         ref = f"c{next(self._refs)}"
         self._answers[ref] = None
         try:
             async with asyncio.timeout(self._timing.answer_s):
-                await self._socket.send(f'{{"type":"check","ref":"{ref}","events":{batch.json.decode()}}}')
+                await self._socket.send(f'{{"type":"{question}","ref":"{ref}","{name}":{value.decode()}}}')
                 answer = await self._answer(ref)
         except TimeoutError:
             raise ServerUnavailable(f"no answer within {self._timing.answer_s:g} s") from None
@@ -88,12 +106,14 @@ class Connection:
             raise NotConnected(f"the connection broke before the answer: {failure}") from failure
         finally:
             del self._answers[ref]
-        if isinstance(answer, Checked):
-            return answer.events
-        refused = ServerUnavailable if answer.code in (ErrorCode.BUSY, ErrorCode.UNAVAILABLE) else RequestRefused
-        raise refused(printable(answer.message))
+        if isinstance(answer, Problem):
+            refused = ServerUnavailable if answer.code in (ErrorCode.BUSY, ErrorCode.UNAVAILABLE) else RequestRefused
+            raise refused(printable(answer.message))
+        if not isinstance(answer, expected):
+            raise UntrustedServer(f"the answer to {question} is another question's")
+        return answer
 
-    async def _answer(self, ref: str) -> Checked | Problem:
+    async def _answer(self, ref: str) -> Checked | Refreshed | Problem:
         # Both sides look again before they queue for the lock: the other may be reading, for as long as nothing comes.
         while (answer := self._answers[ref]) is None:
             async with self._reading:
@@ -117,9 +137,9 @@ class Connection:
             self._failure = failure
             raise
         frame = received.frame
-        if isinstance(frame, (Checked, Problem)) and frame.ref in self._answers:
+        if isinstance(frame, (Checked, Refreshed, Problem)) and frame.ref in self._answers:
             self._answers[frame.ref] = frame
-        elif not isinstance(frame, (Pong, Checked)):
+        elif not isinstance(frame, (Pong, Checked, Refreshed)):
             self._ahead.append(received)
 
     async def _heard(self) -> str | bytes:

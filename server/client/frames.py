@@ -20,11 +20,13 @@ class HandledEvent(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag_field="type", tag="welcome"):
-    """Always first. `now`: the server's clock in ms; `ping`: after so many seconds without a frame, ask."""
+    """Always first. `now`: the server's clock in ms; `ping`: after so many seconds without a frame, ask; `expires`:
+    so many seconds from now the credentials end, None = never."""
 
     cursor: str
     now: int
     ping: float
+    expires: float | None = None
 
 
 class Clear(msgspec.Struct, frozen=True, tag_field="type", tag="clear"):
@@ -61,6 +63,13 @@ class Checked(msgspec.Struct, frozen=True, tag_field="type", tag="checked"):
     ref: str | None = None
 
 
+class Refreshed(msgspec.Struct, frozen=True, tag_field="type", tag="refreshed"):
+    """New credentials of this device were taken; `expires` as in `Welcome`."""
+
+    expires: float | None = None
+    ref: str | None = None
+
+
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
     """The answer to a `ping`."""
 
@@ -79,7 +88,7 @@ class Other(msgspec.Struct, frozen=True):
     type: str
 
 
-Frame = Welcome | Clear | Reset | Recorded | Checked | Pong | Problem | Other
+Frame = Welcome | Clear | Reset | Recorded | Checked | Refreshed | Pong | Problem | Other
 
 
 class Received(NamedTuple):
@@ -93,9 +102,9 @@ class Unreadable(ValueError):
     """Not a frame of this protocol. What it said is lost, so nothing after it may be trusted to be complete."""
 
 
-_decoder = msgspec.json.Decoder(Welcome | Clear | Reset | Recorded | Checked | Pong | Problem)
+_decoder = msgspec.json.Decoder(Welcome | Clear | Reset | Recorded | Checked | Refreshed | Pong | Problem)
 _other = msgspec.json.Decoder(Other)
-_KNOWN: Final = frozenset(("welcome", "clear", "reset", "recorded", "checked", "pong", "error"))
+_KNOWN: Final = frozenset(("welcome", "clear", "reset", "recorded", "checked", "refreshed", "pong", "error"))
 
 
 def read(text: str | bytes) -> Received:

@@ -42,7 +42,7 @@ class ClientError(ClearsyncError):
 
 
 class CredentialsRefused(ClientError):
-    """The user name or password is not accepted, or not any more."""
+    """The credentials are not accepted, or not any more."""
 
 
 class AccessRefused(ClientError):

@@ -8,8 +8,19 @@ from typing import Final
 
 from server.auth.address import ClientAddress
 from server.auth.principal import Authenticator
+from server.auth.quota import Quota
 from server.broker.base import Broker
-from server.errors import BadRequest, ClearsyncError, Forbidden, MethodNotAllowed, Refused, Unauthenticated
+from server.broker.leases import Leases
+from server.errors import (
+    BadRequest,
+    ClearsyncError,
+    Forbidden,
+    MethodNotAllowed,
+    Refused,
+    TooManyRequests,
+    Unauthenticated,
+)
+from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.wire import CloseCode
@@ -29,11 +40,15 @@ class Door:
     hub: Hub
     broker: Broker
     authenticator: Authenticator
+    holders: Holders
+    quota: Quota
+    leases: Leases
     wheel: Wheel
     tasks: asyncio.TaskGroup
     address_of: ClientAddress
     base_path: str
     allowed_origins: tuple[str, ...]
+    cookie: str
     max_frame_bytes: int
     max_sessions: int
     local_only: bool = False
@@ -43,6 +58,7 @@ CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {
     Unauthenticated: CloseCode.CREDENTIALS_EXPIRED,
     Forbidden: CloseCode.FORBIDDEN,
     TooManySessions: CloseCode.TOO_MANY_SESSIONS,
+    TooManyRequests: CloseCode.TOO_MANY_SESSIONS,
 }
 """How a browser, which does not see an HTTP status, is told."""
 

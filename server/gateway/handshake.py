@@ -13,19 +13,19 @@ from server.wire import SYNC_PATH, sync_query
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """``GET …/api/v1/sync?device=<id>&cursor=<cursor>``. `tenant` is the path's, where it names one."""
+    """``GET …/api/v1/sync?device=<id>&cursor=<cursor>&ticket=<ticket>``. `tenant` is the path's, where it names one."""
 
     tenant: str | None
     device: DeviceId
     cursor: Cursor | None
+    ticket: str | None
 
     @classmethod
     def parse(cls, target: str, base_path: str) -> Self:
         """`NotFound` for another path, `BadRequest` for a malformed device or cursor."""
         path, _, query = target.partition("?")
         tenant = tenant_of(path, base_path)
-        device, cursor = sync_query(query)
-        return cls(tenant, device, cursor)
+        return cls(tenant, *sync_query(query))
 
 
 def tenant_of(path: str, base_path: str) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -86,6 +87,12 @@ class Hub:
         """All of them, at this moment."""
         for channel in list(self._channels.values()):
             yield from list(channel.sessions)
+
+    def forget(self, tag: str) -> None:
+        """All of an agent was erased: its devices begin anew."""
+        channel = self._channels.get(tag)
+        for session in list(channel.sessions) if channel is not None else ():
+            session.close(CloseCode.CREDENTIALS_EXPIRED, "this agent was forgotten")
 
     async def drain(self, over_s: float) -> None:
         """Close every session with 1012, in slices over `over_s`, so that the devices do not return all at once."""
@@ -186,7 +193,7 @@ class Hub:
         self.metrics.catch_ups_total += len(sessions)
         self.metrics.resets_total += len(sessions) if read.reset else 0
         for session in sessions:
-            session.welcome(read, self._ping_s)
+            session.welcome(read, self._ping_s, time.time())
         for number, frame in enumerate(read.frames()):
             if number:
                 await asyncio.sleep(0)  # a long catch-up leaves the loop to others between its frames

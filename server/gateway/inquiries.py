@@ -1,28 +1,61 @@
-"""What a device asks on its session: `handled` and `check`, by the rules of the POST."""
+"""What a device asks on its session: `handled` and `check` by the rules of the POST, and `refresh`."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from server import wire
 from server.auth.admission import authorize
-from server.auth.principal import Principal, Scope
-from server.errors import Forbidden, InvalidEvents, TooLarge, Unavailable
+from server.auth.principal import Credentials, Principal, Scope
+from server.errors import ClearsyncError, Forbidden, InvalidEvents, Refused, TooLarge, TooManyRequests
 from server.events import DeviceId, parse_batch
 from server.gateway.door import Door
 from server.wire import DeviceFrame, ErrorCode, Frame
+
+_CODES: Final = (
+    (InvalidEvents, ErrorCode.BAD_EVENTS),
+    (TooLarge, ErrorCode.BAD_EVENTS),
+    (TooManyRequests, ErrorCode.BUSY),
+    (Refused, ErrorCode.FORBIDDEN),
+    (ClearsyncError, ErrorCode.UNAVAILABLE),
+)
+"""By what is wrong; the first that fits."""
 
 
 async def answer(door: Door, principal: Principal, device: DeviceId, frame: DeviceFrame) -> Frame:
     """The answer to a `handled` or `check` of a device, an `error` frame among them; it carries the frame's `ref`."""
     try:
+        door.quota.of_agent(principal.agent)
         if frame.type == "check":
             return await _check(door, principal, frame)
         return await _handled(door, principal, device, frame)
-    except (InvalidEvents, TooLarge) as problem:
-        return wire.error(frame.ref, ErrorCode.BAD_EVENTS, str(problem))
-    except Forbidden as problem:
-        return wire.error(frame.ref, ErrorCode.FORBIDDEN, str(problem))
-    except Unavailable as problem:
-        return wire.error(frame.ref, ErrorCode.UNAVAILABLE, str(problem))
+    except ClearsyncError as problem:
+        return refusal(frame, problem)
+
+
+def refusal(frame: DeviceFrame, problem: ClearsyncError) -> Frame:
+    """The `error` frame that says why not."""
+    code = next(code for kind, code in _CODES if isinstance(problem, kind))
+    return wire.error(frame.ref, code, str(problem))
+
+
+async def renewal(
+    door: Door, principal: Principal, frame: DeviceFrame, app_token: bytes | None, address: str
+) -> Principal:
+    """Who the `authorization` of a `refresh` says that this is: the same agent, still allowed to be here.
+
+    Raises `Forbidden` for anybody else, and what `Authenticator.authenticate` does.
+    """
+    said = frame.authorization
+    if not isinstance(said, str) or not said.isascii() or not said.isprintable():
+        raise Forbidden('authorization must be text, "<scheme> <credentials>"')
+    credentials = Credentials(said.encode(), app_token)
+    known = door.authenticator.cached(credentials)
+    renewed = known or await door.authenticator.authenticate(credentials, address)
+    authorize(renewed, Scope.SYNC_READ, None)
+    if renewed.agent != principal.agent:
+        raise Forbidden("these credentials are another agent's, who needs a session of its own")
+    return renewed
 
 
 async def _check(door: Door, principal: Principal, frame: DeviceFrame) -> Frame:

@@ -1,89 +1,56 @@
-"""A device's websocket: a uvicorn websocket protocol class, one object a connection, no task, queue or ASGI scope.
+"""A device's websocket: the uvicorn protocol class from the handshake to the end of its session.
 
-uvicorn hands it every upgrade on every path, replaying the request head. `websockets`' sans-I/O `ServerProtocol` reads
-the handshake and what devices send; what they are sent is written to the transport as it is, since server frames are
-not masked. The session's rules are in `server.session`.
+The session's rules are in `server.session`, those of the handshake in `entrance`, what carries both in `connection`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-from collections.abc import Coroutine
-from typing import Any, Final, cast
+import time
+from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
-from websockets.exceptions import InvalidState, SecurityError
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from server import logs, wire
-from server.auth.address import is_local_host
-from server.auth.admission import authorize
-from server.auth.principal import Principal, Scope
-from server.errors import (
-    BadRequest,
-    ClearsyncError,
-    Forbidden,
-    HeadersTooLarge,
-    Refused,
-    Unavailable,
-)
-from server.gateway.door import CLOSE_CODES, Door, TooManySessions, not_a_handshake
-from server.gateway.handshake import SyncRequest
-from server.gateway.inquiries import answer
-from server.gateway.origins import origin_allowed
-from server.problems import problem_response
+from server.auth.principal import Principal
+from server.broker.leases import Lease
+from server.errors import ClearsyncError, Unauthenticated
+from server.gateway.connection import Connection
+from server.gateway.entrance import Visitor, check_room, lease_of, principal_of, read_visitor
+from server.gateway.inquiries import answer, refusal, renewal
 from server.session import Session, State
 from server.wire import CloseCode, DeviceFrame, ErrorCode, Frame
 
-HIGH_WATER_BYTES: Final = 65536
-"""What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
-UNSENT_BYTES: Final = 16384
-"""What the kernel takes on top of it before it is sent."""
 STUCK_S: Final = 60.0
 """A lagging session whose buffer has not shrunk for so long is dead."""
-CLOSE_TIMEOUT_S: Final = 5.0
 MAX_UNANSWERED: Final = 16
 """Frames of one device under way; further ones are answered `busy`."""
 
 _PING: Final = b"\x89\x00"
+_ASKS: Final = ("handled", "check", "refresh")  # no set: a device may send a list for a type
 _log = logs.get("clearsync.gateway")
-_quiet = logging.getLogger("clearsync.websockets")
-_quiet.setLevel(logging.WARNING)  # else it says "connection closed" for each, and a session's end is logged here
 
 
-def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
-    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
-
-
-class Gateway(asyncio.Protocol):
-    """One connection, from the handshake to its end; the `Sink` of its session."""
+class Gateway(Connection):
+    """One device's connection; the `Sink` of its session, and a `Holder` of what its principal stands on."""
 
     __slots__ = (
-        "_address",
-        "_connections",
-        "_door",
+        "_app_token",
+        "_expiry",
         "_fragments",
-        "_heard",
-        "_held",
-        "_loop",
+        "_lease",
         "_opened",
         "_principal",
         "_session",
         "_slot",
         "_stuck_at",
         "_stuck_size",
-        "_transport",
         "_unanswered",
-        "_ws",
     )
 
     def __init__(
@@ -93,53 +60,107 @@ class Gateway(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._door: Door = app_state["door"]
-        self._loop = _loop or asyncio.get_running_loop()
-        self._connections: set[Any] = server_state.connections
-        self._ws = ServerProtocol(
-            max_size=self._door.max_frame_bytes,
-            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
-            select_subprotocol=_subprotocol,
-            logger=_quiet,
-        )
-        self._transport: asyncio.Transport | None = None
+        super().__init__(config, server_state, app_state, _loop)
         self._session: Session | None = None
         self._principal: Principal | None = None
+        self._lease: Lease | None = None
+        self._app_token: bytes | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._fragments: bytearray | None = None
-        self._held = False
-        self._address = ""
         self._opened = 0.0
         self._slot = -1
-        self._heard = True
         self._stuck_size = self._stuck_at = -1.0
         self._unanswered = 0
 
+    # the handshake
+
+    def requested(self, request: Request) -> None:
+        try:
+            visitor = read_visitor(self._door, request, self._address)
+        except ClearsyncError as error:
+            self.refuse(error)
+            return
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self.spawn(self._enter(request, visitor))
+
+    async def _enter(self, request: Request, visitor: Visitor) -> None:
+        try:
+            principal = await principal_of(self._door, visitor)
+            check_room(self._door)
+            self._stand_on(principal)
+            self._lease = await lease_of(self._door, principal)
+            if self._principal is None:
+                raise Unauthenticated("these credentials were revoked")
+        except ClearsyncError as error:
+            self._let_go()
+            self.refuse(error, request)
+        else:
+            self._admit(request, visitor, principal)
+        if self._transport is None:
+            self._let_go()  # it went while we asked
+        elif not self._held:
+            self._transport.resume_reading()
+
+    def _admit(self, request: Request, visitor: Visitor, principal: Principal) -> None:
+        if self._transport is None or self._transport.is_closing() or not self.open(request):
+            return
+        asked = visitor.asked
+        self._app_token = visitor.credentials.app_token
+        self._opened = self._loop.time()
+        self._session = Session(asked.device, asked.cursor, self)
+        self._expire(principal)
+        self._slot = self._door.wheel.add(self)
+        self._held = True
+        self._transport.pause_reading()  # until it is welcomed: an answer must not come before (session rule 7)
+        self._door.hub.join(principal.agent, self._session)
+        _log.debug("session begun", agent=str(principal.agent), device=asked.device, address=self._address)
+
+    # what it stands on
+
+    def _stand_on(self, principal: Principal) -> None:
+        """From here on the end of `principal`'s grants ends this connection."""
+        if self._principal is not None:
+            self._door.holders.discard(self, self._principal)
+        self._principal = principal
+        self._door.holders.add(self, principal)
+
+    def _let_go(self) -> None:
+        """Idempotent."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._lease is not None:
+            self._door.leases.release(self._lease)
+        if self._principal is not None:
+            self._door.holders.discard(self, self._principal)
+        self._expiry = self._lease = self._principal = None
+
+    def _expire(self, principal: Principal) -> None:
+        """Be closed when the credentials expire; a session without end has no timer."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        assert self._session is not None
+        self._session.expires_at = principal.expires_at
+        if principal.expires_at is not None:
+            self._expiry = self._loop.call_later(max(0.0, principal.expires_at - time.time()), self._expired)
+
+    def _expired(self) -> None:
+        if self._session is not None:
+            self._session.close(CloseCode.CREDENTIALS_EXPIRED, "credentials have expired")
+
+    def revoked(self) -> None:
+        """See `Holder`. One that is still in its handshake is refused by what asked for it."""
+        if self._session is not None:
+            self._session.close(CloseCode.CREDENTIALS_EXPIRED, "credentials were revoked")
+        elif self._principal is not None:
+            self._door.holders.discard(self, self._principal)
+            self._principal = None
+
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        _bound_kernel_buffer(transport)
-        self._connections.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = True
-        self._ws.receive_data(data)
-        for event in self._ws.events_received():
-            if isinstance(event, Request):
-                self._requested(event)
-            elif isinstance(event, WebSocketFrame):
-                self._received(event)
-        if self._ws.handshake_exc is not None:
-            self._unreadable(self._ws.handshake_exc)
-        self._flush()
-
-    def eof_received(self) -> None:
-        """The device is gone; the transport closes itself."""
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self._transport = None
+        super().connection_lost(exc)
         session, principal = self._session, self._principal
         if session is not None and principal is not None:
             self._door.wheel.discard(self, self._slot)
@@ -154,6 +175,7 @@ class Gateway(asyncio.Protocol):
                 seconds=round(self._loop.time() - self._opened, 1),
                 sent=session.sent,
             )
+        self._let_go()
 
     def pause_writing(self) -> None:
         """A device that does not read is not heard either: answers to what it asks would pile up here."""
@@ -175,145 +197,20 @@ class Gateway(asyncio.Protocol):
         elif self._transport is not None:
             self._transport.close()
 
-    # the handshake
-
-    def _requested(self, request: Request) -> None:
-        """Refuse, accept at once where the credentials are known already, or have them verified by a task."""
-        headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
-        assert self._transport is not None
-        peer = get_remote_addr(self._transport)
-        self._address = self._door.address_of(peer[0] if peer else "", headers)
-        try:
-            asked = SyncRequest.parse(request.path, self._door.base_path)
-            origins = request.headers.get_all("Origin")
-            host = next(iter(request.headers.get_all("Host")), "")
-            if self._door.local_only and not is_local_host(host):
-                raise Forbidden("in development the Host must be localhost or a loopback address")
-            if origins and not all(origin_allowed(o, host, self._door.allowed_origins) for o in origins):
-                raise Forbidden("this origin may not open a session")
-            credentials = request.headers.get_all("Authorization")
-            if len(credentials) > 1:
-                raise BadRequest("Authorization is given twice")
-        except ClearsyncError as error:
-            self._refuse(error)
-            return
-        authorization = credentials[0].encode("utf-8", "surrogateescape") if credentials else None
-        principal = self._door.authenticator.cached(authorization)
-        if principal is not None:
-            self._admit(request, asked, principal)
-        else:
-            self._transport.pause_reading()
-            self._spawn(self._verify(request, asked, authorization))
-
-    async def _verify(self, request: Request, asked: SyncRequest, authorization: bytes | None) -> None:
-        try:
-            principal = await self._door.authenticator.authenticate(authorization)
-        except ClearsyncError as error:
-            self._refuse(error, request)
-        else:
-            self._admit(request, asked, principal)
-        if self._transport is not None and not self._held:
-            self._transport.resume_reading()
-
-    def _admit(self, request: Request, asked: SyncRequest, principal: Principal) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        door = self._door
-        try:
-            authorize(principal, Scope.SYNC_READ, asked.tenant)
-            if door.max_sessions and door.hub.session_count >= door.max_sessions:
-                raise TooManySessions("this worker holds as many sessions as it may, try again later")
-            if not door.broker.ready:
-                raise Unavailable()
-        except ClearsyncError as error:
-            self._refuse(error, request)
-            return
-        if not self._open(request):
-            return
-        self._principal = principal
-        self._opened = self._loop.time()
-        self._session = Session(asked.device, asked.cursor, self)
-        self._slot = door.wheel.add(self)
-        self._held = True
-        self._transport.pause_reading()  # until it is welcomed: an answer must not come before (session rule 7)
-        door.hub.join(principal.agent, self._session)
-        _log.debug("session begun", agent=str(principal.agent), device=asked.device, address=self._address)
-
-    def _open(self, request: Request) -> bool:
-        """Answer the handshake. False where it was no proper one."""
-        response = self._ws.accept(request)
-        if response.status_code != 101:
-            self._refuse(not_a_handshake(response.status_code, self._ws.handshake_exc))
-            return False
-        self._ws.send_response(response)
-        self._flush()
-        return True
-
-    def _unreadable(self, problem: Exception) -> None:
-        """uvicorn took the head for a request, `ServerProtocol` did not; what it would answer is plain text."""
-        self._ws.data_to_send()
-        if isinstance(problem, SecurityError):
-            self._refuse(HeadersTooLarge(f"request head: {problem}"))
-        else:
-            self._refuse(not_a_handshake(400, problem.__cause__ or problem))
-
-    def _refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
-        """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        _log.info("session refused", address=self._address, error=type(error).__name__)
-        code = CLOSE_CODES.get(type(error))
-        if code is not None and request is not None and request.headers.get_all("Origin"):
-            if self._open(request):
-                self.close(code, str(error))
-            return
-        if not isinstance(error, Refused | Unavailable):
-            error = Unavailable()
-        self._transport.write(problem_response(error))
-        self._transport.close()
-
-    # Sink
-
-    def write(self, frame: Frame) -> None:
-        if self._transport is not None:
-            self._transport.write(frame.websocket)
-            if self._held:  # the welcome
-                self._held = False
-                self._transport.resume_reading()
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        try:
-            self._ws.send_close(code, reason[:120])
-        except InvalidState:
-            return  # the device was first
-        self._flush()
-        if self._transport is not None:
-            self._transport.resume_reading()  # for the answer
-            self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
-
-    def _flush(self) -> None:
-        for data in self._ws.data_to_send():
-            if self._transport is None:
-                return
-            if data:
-                self._transport.write(data)
-            else:
-                self._finish(self._transport)
-
-    def _finish(self, transport: asyncio.Transport) -> None:
-        """All is said. Where we ended it, what the device still sends is read and forgotten: closed at once, its system
-        would throw our close frame away with the connection."""
+    def finishing(self) -> None:
         if self._session is not None:
             self._session.closed()
-        if self._ws.close_rcvd is None and transport.can_write_eof():
-            transport.write_eof()
-        else:
-            transport.close()
-        self._loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
+
+    def failed(self) -> None:
+        if self._session is not None:
+            self._session.close(CloseCode.INTERNAL_ERROR, "internal error")
+        elif self._transport is not None:
+            self._let_go()
+            self._transport.abort()
 
     # what the device sends
 
-    def _received(self, frame: WebSocketFrame) -> None:
+    def received(self, frame: WebSocketFrame) -> None:
         session = self._session
         if session is None or session.state is State.CLOSED:
             return
@@ -338,34 +235,36 @@ class Gateway(asyncio.Protocol):
             return
         if frame.type == "ping":
             session.answer(wire.pong())
-        elif frame.type not in ("handled", "check"):
-            session.answer(wire.error(frame.ref, ErrorCode.UNKNOWN_TYPE, "type must be handled, check or ping"))
+        elif frame.type not in _ASKS:
+            said = "type must be handled, check, refresh or ping"
+            session.answer(wire.error(frame.ref, ErrorCode.UNKNOWN_TYPE, said))
         elif self._unanswered >= MAX_UNANSWERED:
             session.answer(wire.error(frame.ref, ErrorCode.BUSY, f"{MAX_UNANSWERED} frames are under way, wait"))
         else:
             self._unanswered += 1
-            self._spawn(self._serve(session, frame))
+            self.spawn(self._serve(session, frame))
 
     async def _serve(self, session: Session, frame: DeviceFrame) -> None:
-        assert self._principal is not None
         try:
-            session.answer(await answer(self._door, self._principal, session.device, frame))
+            if self._principal is None:
+                return
+            if frame.type == "refresh":
+                session.answer(await self._refresh(session, self._principal, frame))
+            else:
+                session.answer(await answer(self._door, self._principal, session.device, frame))
         finally:
             self._unanswered -= 1
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._door.tasks.create_task(self._guarded(work))
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """What nobody foresaw ends this connection, and not the worker with all the others."""
+    async def _refresh(self, session: Session, principal: Principal, frame: DeviceFrame) -> Frame:
+        """New credentials of the same agent, before the old ones end."""
         try:
-            await work
-        except Exception:
-            _log.exception("connection failed", address=self._address)
-            if self._session is not None:
-                self._session.close(CloseCode.INTERNAL_ERROR, "internal error")
-            elif self._transport is not None:
-                self._transport.abort()
+            renewed = await renewal(self._door, principal, frame, self._app_token, self._address)
+        except ClearsyncError as problem:
+            return refusal(frame, problem)
+        if session.state is not State.CLOSED and self._principal is not None:
+            self._stand_on(renewed)
+            self._expire(renewed)
+        return wire.refreshed(frame.ref, None if renewed.expires_at is None else renewed.expires_at - time.time())
 
     # keepalive
 
@@ -391,11 +290,3 @@ class Gateway(asyncio.Protocol):
         silent = session is not None and not self._heard and session.state is not State.LAGGING
         if silent and transport is not None:
             transport.abort()
-
-
-def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
-    """Else up to 4 MB wait in the kernel for a device that reads slowly: its buffer here is empty, so it is pinged, and
-    the ping stands behind all of that for longer than it may take to answer."""
-    connection, option = transport.get_extra_info("socket"), getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-        connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)

@@ -29,7 +29,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="do"):
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload", tag_field="do"):
-    """Read the TLS files again."""
+    """Read the users file and the TLS files again."""
 
 
 Order = Stop | Reload

@@ -158,7 +158,7 @@ class Supervisor:
             self._public.close()
 
     def _reload(self) -> None:
-        log.info("reloading the TLS certificate and key")
+        log.info("reloading the users file, the TLS certificate and key")
         for child in self._children:
             child.send(Reload())
 

@@ -118,7 +118,7 @@ class Service:
             self._life.cancel()
 
     def reload(self) -> None:
-        """Read the TLS files again."""
+        """Read the users file and the TLS files again."""
         self._worker.reload()
 
     def _on_ready(self, ready: bool) -> None:

@@ -25,8 +25,11 @@ from server.errors import SettingsError
 from server.settings.rules import RULES, is_loopback, masked_url
 from server.settings.schema import FLAGS, KEYS, Key, Settings
 
-RESERVED: Final = frozenset({"CLEARSYNC_URL", "CLEARSYNC_USER", "CLEARSYNC_PASSWORD", "CLEARSYNC_CONFIG"})
+RESERVED: Final = frozenset(f"CLEARSYNC_{name}" for name in ("URL", "USER", "PASSWORD", "TICKET", "CONFIG"))
 """Environment names that belong to the client commands and to `--config`, and are no settings."""
+
+SECRET: Final = frozenset({"auth.app_tokens"})
+"""Settings whose mistaken value may be a secret that was to be hashed."""
 
 _SECTIONS: Final = tuple(dict.fromkeys(key.section for key in KEYS.values()))
 _BY_ENVIRONMENT: Final = {key.environment: key.name for key in KEYS.values()}
@@ -125,7 +128,8 @@ def _accepted(key: Key, given: _Given) -> object:
         rule = _type_rule(key, value, text=given.text)
     except ValueError as error:
         rule = str(error)
-    raise SettingsError(f"{key.name} is {_shown(given.value)} ({given.where}), it must be {rule}")
+    shown = "not shown" if key.name in SECRET else _shown(given.value)
+    raise SettingsError(f"{key.name} is {shown} ({given.where}), it must be {rule}")
 
 
 def _type_rule(key: Key, value: object, *, text: bool) -> str:
@@ -163,10 +167,12 @@ def _exposure(settings: Settings) -> Iterator[str]:
     server, loopback = settings.server, is_loopback(settings.server.host)
     if settings.dev and not loopback:
         yield f"--dev lets anyone in as anyone, so server.host must be a loopback host, not {server.host}"
-    if not settings.dev and not settings.auth.users_file:
+    ways = (settings.auth.users_file, settings.auth.tickets, *_issuers(settings), settings.upstream.url)
+    if not settings.dev and not any(ways):
         yield (
             "no authentication is configured: set auth.users_file to a file of users "
-            "(hashes come from `clearsync hash-password`), or use --dev on a loopback host"
+            "(hashes come from `clearsync hash-password`), or one of auth.tickets, jwt.keys_file, jwt.jwks_url, "
+            "upstream.url, or use --dev on a loopback host"
         )
     if not (loopback or server.tls_certificate or server.tls_key or server.trusted_proxies or settings.insecure_http):
         yield (
@@ -202,8 +208,31 @@ def _combinations(settings: Settings) -> Iterator[str]:
             f"gateway.ping_timeout_s is {gateway.ping_timeout_s:g}, it must be less than "
             f"gateway.ping_interval_s, which is {gateway.ping_interval_s:g}"
         )
-    if settings.auth.users_file and not settings.dev:
-        yield from _unreadable("auth.users_file", settings.auth.users_file)
+    yield from _authentication(settings)
+
+
+def _issuers(settings: Settings) -> tuple[str, str]:
+    return settings.jwt.keys_file, settings.jwt.jwks_url
+
+
+def _authentication(settings: Settings) -> Iterator[str]:
+    auth, jwt, upstream = settings.auth, settings.jwt, settings.upstream
+    if auth.users_file and not settings.dev:
+        yield from _unreadable("auth.users_file", auth.users_file)
+    if jwt.keys_file:
+        yield from _unreadable("jwt.keys_file", jwt.keys_file)
+    if any(_issuers(settings)) and not jwt.audience:
+        yield "jwt.audience is empty: a token that its issuer made for another service would be taken here"
+    if any(_issuers(settings)) and not jwt.algorithms:
+        yield "jwt.algorithms is empty, it must name the algorithms that count"
+    if jwt.jwks_url and any(name.startswith("HS") for name in jwt.algorithms):
+        yield "jwt.algorithms has HS, whose key is a secret: it comes from jwt.keys_file, never from jwt.jwks_url"
+    if auth.users_file and upstream.url and "basic" in upstream.schemes:
+        yield "Basic has two judges: take basic out of upstream.schemes, or auth.users_file away"
+    if upstream.url and not upstream.schemes:
+        yield "upstream.schemes is empty, it must be a list of basic, soticket, bearer"
+    if auth.app_tokens and not (auth.tickets or (upstream.url and "soticket" in upstream.schemes)):
+        yield "auth.app_tokens go with SoTicket, which is not served: set auth.tickets or upstream.url"
 
 
 def _unreadable(name: str, path: str) -> Iterator[str]:

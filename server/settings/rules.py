@@ -113,6 +113,42 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _web_url(value: str) -> str:
+    """Of what credentials or keys are fetched from: encrypted, unless it does not leave this machine."""
+    try:
+        url = urlsplit(value)
+        encrypted = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+        if not value or (encrypted and url.hostname and url.port != 0 and not (url.username or url.fragment)):
+            return value
+    except ValueError:
+        pass
+    raise ValueError("an https:// URL without user and password (http:// on a loopback host only), or empty")
+
+
+def _hashes(values: tuple[str, ...]) -> tuple[str, ...]:
+    # what it is instead is for the caller to hide: it may be the token itself
+    if not all(re.fullmatch(r"[0-9a-fA-F]{64}", value) for value in values):
+        raise ValueError("SHA-256 hashes, 64 hexadecimal digits each")
+    return tuple(value.lower() for value in values)
+
+
+def _some_of(*known: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """A list of these, each at most once, in any case."""
+    by_folded = {name.lower(): name for name in known}
+
+    def rule(values: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(value.lower() in by_folded for value in values):
+            raise ValueError(f"a list of {', '.join(known)}")
+        return tuple(dict.fromkeys(by_folded[value.lower()] for value in values))
+
+    return rule
+
+
+JWT_ALGORITHMS: Final = (
+    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
+    *("PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
+)
+
 RULES: Final[Mapping[str, Callable[[Any], object]]] = {
     "server.host": _host,
     "server.base_path": _base_path,
@@ -124,5 +160,11 @@ RULES: Final[Mapping[str, Callable[[Any], object]]] = {
     "store.prefix": _prefix,
     "gateway.allowed_origins": _origins,
     "auth.users_file": os.path.expanduser,
+    "auth.app_tokens": _hashes,
+    "jwt.keys_file": os.path.expanduser,
+    "jwt.jwks_url": _web_url,
+    "jwt.algorithms": _some_of(*JWT_ALGORITHMS),
+    "upstream.url": _web_url,
+    "upstream.schemes": _some_of("basic", "soticket", "bearer"),
     "admin.listen": _listen,
 }

@@ -30,6 +30,7 @@ FLAGS: Final = {
 """The settings that `serve` takes as flags; the two without a section are nothing else."""
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Limit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=64 * 1024 * 1024)]
 Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
 
@@ -74,7 +75,9 @@ class Store(Section, frozen=True):
 class Gateway(Section, frozen=True):
     """The devices' connections."""
 
-    allowed_origins: Annotated[tuple[str, ...], "browser origins that may connect; empty is this host's own"] = ()
+    allowed_origins: Annotated[
+        tuple[str, ...], "browser origins that may connect, and call (CORS); empty is this host's own"
+    ] = ()
     ping_interval_s: Annotated[Seconds, "seconds between pings; keep it under every proxy's idle timeout"] = 25.0
     ping_timeout_s: Annotated[Seconds, "seconds in which a ping is answered, or the device is gone"] = 10.0
     max_frame_bytes: Annotated[Bytes, "bytes of the largest frame a device may send"] = 65_536
@@ -83,7 +86,50 @@ class Gateway(Section, frozen=True):
 class Auth(Section, frozen=True):
     """Who may call."""
 
-    users_file: Annotated[str, "file of users, TOML, read at the start; hashes: `clearsync hash-password`"] = ""
+    users_file: Annotated[
+        str, "file of users, TOML, for Basic; read again when it changes; hashes: `clearsync hash-password`"
+    ] = ""
+    tickets: Annotated[bool, "take SoTicket tickets that `clearsync token issue` made"] = False
+    app_tokens: Annotated[
+        tuple[str, ...], "hashes, SHA-256 in hex, of the SO-AppTokens of which SoTicket needs one; empty asks for none"
+    ] = ()
+    web_session_s: Annotated[Seconds, "seconds for which a browser that signed in stays so, at most"] = 28_800.0
+
+
+class Jwt(Section, frozen=True):
+    """Bearer tokens that are JSON web tokens, verified here."""
+
+    keys_file: Annotated[str, "file of keys: PEM, JWKS, or for HS256 the secret itself; empty and no URL is off"] = ""
+    jwks_url: Annotated[str, "where the issuer publishes its JWKS; fetched again for a key that is not known"] = ""
+    algorithms: Annotated[tuple[str, ...], "signature algorithms that count; others are refused"] = (
+        "RS256",
+        "ES256",
+        "EdDSA",
+    )
+    issuer: Annotated[str, "what `iss` must be; empty does not ask"] = ""
+    audience: Annotated[str, "what `aud` must have; required, as tokens made for another service must not count"] = ""
+    leeway_s: Annotated[float, Meta(ge=0, le=300), "seconds by which clocks may differ, for `exp` and `nbf`"] = 30.0
+    agent_claim: Annotated[str, "claim that is the agent's name in the CRM"] = "sub"
+    tenant_claim: Annotated[str, "claim that is the tenant"] = "tenant"
+    tenant: Annotated[str, "the tenant of every token, instead of a claim; empty reads the claim"] = ""
+    scope_claim: Annotated[str, "claim with scopes, a list or words; absent: handled:write, sync:read"] = "scope"
+
+
+class Upstream(Section, frozen=True):
+    """The CRM as the judge of its own credentials."""
+
+    url: Annotated[str, "where the CRM answers who somebody is, such as https://crm/api/v1/User/currentPrincipal"] = ""
+    schemes: Annotated[tuple[str, ...], "schemes whose credentials are sent there: basic, soticket, bearer"] = (
+        "soticket",
+        "bearer",
+    )
+    timeout_s: Annotated[Seconds, "seconds after which a silent upstream is answered 503"] = 5.0
+    session_s: Annotated[Seconds, "seconds after which a session shows its credentials again, as they may be void"] = (
+        3600.0
+    )
+    agent_field: Annotated[str, "field of the answer that is the agent's name; dots go deeper"] = "Associate"
+    tenant_field: Annotated[str, "field of the answer that is the tenant; dots go deeper"] = "DatabaseContextIdentifier"
+    tenant: Annotated[str, "the tenant of everybody there, instead of a field; empty reads the field"] = ""
 
 
 class Limits(Section, frozen=True):
@@ -94,9 +140,15 @@ class Limits(Section, frozen=True):
     header_timeout_s: Annotated[Seconds, "seconds in which a request's head must be complete"] = 10.0
     body_timeout_s: Annotated[Seconds, "seconds in which its body must be complete"] = 30.0
     requests_in_flight: Annotated[Count, "requests answered at one time by a worker; over it 503"] = 10_000
-    sessions_per_worker: Annotated[
-        int, Meta(ge=0, le=1_000_000_000), "devices connected to a worker; 0 is no limit"
-    ] = 0
+    sessions_per_worker: Annotated[Limit, "devices connected to a worker; 0 is no limit"] = 0
+    sessions_per_agent: Annotated[Limit, "devices of an agent connected at once, to all workers; 0 is none"] = 20
+    requests_per_agent_s: Annotated[Limit, "requests a second of an agent to a worker; over it 429; 0 is none"] = 200
+    requests_per_agent_burst: Annotated[Count, "requests that an agent may make at once after a pause"] = 1000
+    requests_per_address_s: Annotated[Limit, "the same for an address; 0, no limit, since an office may be one"] = 0
+    requests_per_address_burst: Annotated[Count, "requests that an address may make at once after a pause"] = 5000
+    failed_logins_per_minute: Annotated[
+        Limit, "wrong credentials a minute from an address, to a worker; over it 429; 0 is no limit"
+    ] = 10
 
 
 class Admin(Section, frozen=True):
@@ -134,6 +186,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: Store = Store()
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
+    jwt: Jwt = Jwt()
+    upstream: Upstream = Upstream()
     limits: Limits = Limits()
     admin: Admin = Admin()
     console: Console = Console()

@@ -15,7 +15,7 @@ from tests.api.devices import listening, recorded, tickets
 from tests.api.raw import Answer, Wire, ask, basic, events, head, post
 from tests.running import Running
 
-KEEP: Final = {"cache-control": "private, no-cache", "vary": "Authorization, Accept"}
+KEEP: Final = {"cache-control": "private, no-cache", "vary": "Authorization, Cookie, Accept"}
 
 
 def look(running: Running, user: str, query: str = "", *headers: tuple[str, str]) -> Answer:

@@ -1,11 +1,12 @@
-"""Basic against a users file: who gets in, what it costs, and what a bad file is told."""
+"""Basic against a users file: who gets in, what it costs, and what a reload means for those under way."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import argon2
@@ -14,19 +15,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.auth import basic
-from server.auth.basic import Basic, hash_password, parse
+from server.auth.basic import Basic, StandIns, hash_password, parse
 from server.auth.development import Development
-from server.auth.principal import Principal, Scope
-from server.auth.users import User, folded, read_users
-from server.errors import BadRequest, SettingsError, Unauthenticated, Unavailable
-from server.events import AgentId
+from server.auth.principal import Scope
+from server.auth.usersfile import UsersFile
+from server.errors import BadRequest, Unauthenticated, Unavailable
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-HASH = CHEAP.hash("pass:wörd")
+DEAR = argon2.PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
+DEAREST = argon2.PasswordHasher(time_cost=3, memory_cost=32, parallelism=1)
 
 
-def user(name: str, password: str = "pass:wörd") -> User:
-    return User(CHEAP.hash(password), Principal(AgentId.of("acme", name), frozenset({Scope.SYNC_READ})))
+class Written:
+    """A users file, its users and Basic."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.revoked: list[frozenset[str]] = []
+
+    def write(self, *entries: str) -> None:
+        self._path.write_text("".join(entries), encoding="utf-8")
+
+    def load(self, waiting: int = 3) -> Basic:
+        self.file = UsersFile(self._path, self.revoked.append, pause=lambda seconds: None)
+        self.basic = Basic(self.file, waiting=waiting)
+        return self.basic
+
+    async def reload(self, *entries: str) -> None:
+        self.write(*entries)
+        await self.file.look(anyway=True)
+
+
+def entry(name: str, password: str = "pass:wörd", hasher: argon2.PasswordHasher = CHEAP) -> str:
+    return f"[users.{name}]\nhash = '{hasher.hash(password)}'\ntenant = 'acme'\n"
 
 
 def credentials(text: str) -> bytes:
@@ -34,10 +55,17 @@ def credentials(text: str) -> bytes:
 
 
 @pytest.fixture
-def users() -> Iterator[Basic]:
-    verifier = Basic({"ada": user("ada"), "bo": user("bo", "other")}, waiting=3)
-    yield verifier
-    verifier.close()
+async def written(tmp_path: Path) -> AsyncIterator[Written]:
+    made = Written(tmp_path / "users.toml")
+    made.write(entry("ada"), entry("bo", "other"))
+    made.load()
+    yield made
+    await made.basic.close()
+
+
+@pytest.fixture
+def users(written: Written) -> Basic:
+    return written.basic
 
 
 class Runs:
@@ -81,20 +109,20 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
 
 @pytest.mark.parametrize("name", ["ada", "ADA", "Ada"])
 async def test_a_user_signs_in_in_any_case(users: Basic, name: str) -> None:
-    principal = await users.verify(credentials(f"{name}:pass:wörd"))
+    principal = await users.verify(credentials(f"{name}:pass:wörd"), None)
     assert str(principal.agent) == "acme/ada"
     assert principal.tenant == "acme"
 
 
 async def test_a_password_is_the_same_in_either_normal_form(users: Basic) -> None:
-    assert (await users.verify(credentials("ada:pass:wo\u0308rd"))).agent.associate == "ada"
+    assert (await users.verify(credentials("ada:pass:wo\u0308rd"), None)).agent.associate == "ada"
     assert CHEAP.verify(hash_password("wo\u0308rd"), "wörd")
 
 
 @pytest.mark.parametrize("text", ["ada:wrong", "ada:", "nobody:pass:wörd", ":", "bo:pass:wörd", "ada:PASS:WÖRD"])
 async def test_others_do_not_and_all_hear_the_same(users: Basic, text: str) -> None:
     with pytest.raises(Unauthenticated, match=r"^user name or password is wrong$") as caught:
-        await users.verify(credentials(text))
+        await users.verify(credentials(text), None)
     assert caught.value.headers == (("WWW-Authenticate", 'Basic realm="clearsync", charset="UTF-8"'),)
 
 
@@ -131,25 +159,50 @@ def test_any_name_and_password_come_through(name: str, password: str) -> None:
 async def test_an_unknown_user_costs_the_same(users: Basic, runs: Runs) -> None:
     for text in ("ada:wrong", "nobody:wrong"):
         with pytest.raises(Unauthenticated):
-            await users.verify(credentials(text))
+            await users.verify(credentials(text), None)
     known, unknown = runs.hashes
     assert known != unknown
     assert argon2.extract_parameters(known) == argon2.extract_parameters(unknown)
     assert [len(part) for part in known.split("$")] == [len(part) for part in unknown.split("$")]
 
 
-async def test_an_unknown_user_costs_what_most_users_cost(runs: Runs) -> None:
-    dear = argon2.PasswordHasher(time_cost=2, memory_cost=16, parallelism=1).hash("x")
-    verifier = Basic({"a": User(dear, user("a").principal), "b": user("b"), "c": user("c")})
-    with pytest.raises(Unauthenticated):
-        await verifier.verify(credentials("nobody:x"))
-    verifier.close()
-    assert argon2.extract_parameters(runs.hashes[0]).memory_cost == 8
+def hashes_of(*hashers: argon2.PasswordHasher) -> list[str]:
+    """One of each; salts, and so the lot, are the same in every run."""
+    return [hasher.hash("x", salt=b"%016d" % number) for number, hasher in enumerate(hashers)]
+
+
+def costs(hashes: list[str], names: int) -> list[int]:
+    """What so many unknown names cost."""
+    stand_ins = StandIns(hashes)
+    return [argon2.extract_parameters(stand_ins.of(f"nobody{n}")).memory_cost for n in range(names)]
+
+
+def test_the_unknown_cost_what_users_cost_in_proportion() -> None:
+    hashes = hashes_of(*[CHEAP] * 6, *[DEAR] * 3, DEAREST)
+    assert Counter(costs(hashes, 2000)) == pytest.approx({8: 1200, 16: 600, 32: 200}, abs=80)
+    stand_ins = StandIns(hashes)
+    assert not {stand_ins.of(f"nobody{n}") for n in range(100)} & set(hashes)
+
+
+def test_a_name_that_is_unknown_costs_the_same_in_every_worker_and_mostly_after_a_reload() -> None:
+    hashes = hashes_of(*[CHEAP] * 6, *[DEAR] * 4, CHEAP)
+    before = costs(hashes[:-1], 500)
+    assert costs(hashes[-2::-1], 500) == before
+    assert sum(a != b for a, b in zip(before, costs(hashes, 500), strict=True)) < 50
+
+
+async def test_a_reload_changes_what_the_unknown_cost(written: Written, runs: Runs) -> None:
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            await written.basic.verify(credentials("nobody:x"), None)
+        await written.reload(entry("ada", hasher=DEAR))
+    cheap, dear = (argon2.extract_parameters(hash_).memory_cost for hash_ in runs.hashes)
+    assert (cheap, dear) == (8, 16)
 
 
 async def test_the_same_credentials_share_one_run(users: Basic, runs: Runs) -> None:
     runs.gate.clear()
-    asking = [asyncio.ensure_future(users.verify(credentials("ada:pass:wörd"))) for _ in range(50)]
+    asking = [asyncio.ensure_future(users.verify(credentials("ada:pass:wörd"), None)) for _ in range(50)]
     await started(runs, 1)
     runs.gate.set()
     assert {principal.agent.associate for principal in await asyncio.gather(*asking)} == {"ada"}
@@ -158,7 +211,7 @@ async def test_the_same_credentials_share_one_run(users: Basic, runs: Runs) -> N
 
 async def test_one_who_gives_up_takes_nothing_from_the_others(users: Basic, runs: Runs) -> None:
     runs.gate.clear()
-    first, second = (asyncio.ensure_future(users.verify(credentials("ada:pass:wörd"))) for _ in range(2))
+    first, second = (asyncio.ensure_future(users.verify(credentials("ada:pass:wörd"), None)) for _ in range(2))
     await started(runs, 1)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -170,27 +223,27 @@ async def test_one_who_gives_up_takes_nothing_from_the_others(users: Basic, runs
 
 async def test_two_run_and_a_few_wait_and_the_rest_is_told(users: Basic, runs: Runs) -> None:
     runs.gate.clear()
-    asking = [asyncio.ensure_future(users.verify(credentials(f"ada:wrong{n}"))) for n in range(3)]
+    asking = [asyncio.ensure_future(users.verify(credentials(f"ada:wrong{n}"), None)) for n in range(3)]
     await started(runs, 2)
     with pytest.raises(Unavailable, match="too many are waiting") as caught:
-        await users.verify(credentials("ada:pass:wörd"))
+        await users.verify(credentials("ada:pass:wörd"), None)
     assert caught.value.retry_after_s == 5
     runs.gate.set()
     assert [type(answer) for answer in await asyncio.gather(*asking, return_exceptions=True)] == [Unauthenticated] * 3
     assert runs.most_active == 2
     # what was refused was not remembered, and room has come back
-    assert (await users.verify(credentials("ada:pass:wörd"))).agent.associate == "ada"
+    assert (await users.verify(credentials("ada:pass:wörd"), None)).agent.associate == "ada"
 
 
 async def test_cancelled_runs_still_count(users: Basic, runs: Runs) -> None:
     runs.gate.clear()
-    asking = [asyncio.ensure_future(users.verify(credentials(f"ada:wrong{n}"))) for n in range(3)]
+    asking = [asyncio.ensure_future(users.verify(credentials(f"ada:wrong{n}"), None)) for n in range(3)]
     await started(runs, 2)
     for one in asking:
         one.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
     with pytest.raises(Unavailable):
-        await users.verify(credentials("ada:pass:wörd"))
+        await users.verify(credentials("ada:pass:wörd"), None)
 
 
 async def test_a_run_that_fails_says_nothing_about_the_password(users: Basic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +253,13 @@ async def test_a_run_that_fails_says_nothing_about_the_password(users: Basic, mo
 
     monkeypatch.setattr(basic, "_HASHER", Broken())
     with pytest.raises(Unavailable, match="can't be checked now"):
-        await users.verify(credentials("ada:pass:wörd"))
+        await users.verify(credentials("ada:pass:wörd"), None)
 
 
 async def test_a_failure_that_nobody_waits_for_makes_no_noise(users: Basic, runs: Runs) -> None:
     runs.gate.clear()
     runs.failing = Unavailable()
-    asking = asyncio.ensure_future(users.verify(credentials("ada:x")))
+    asking = asyncio.ensure_future(users.verify(credentials("ada:x"), None))
     await started(runs, 1)
     (run,) = users._running.values()
     asking.cancel()
@@ -216,117 +269,95 @@ async def test_a_failure_that_nobody_waits_for_makes_no_noise(users: Basic, runs
     assert not users._running
 
 
+async def test_closing_twice(users: Basic) -> None:
+    await users.close()
+    await users.close()
+
+
+async def test_all_that_is_basic_is_claimed(users: Basic) -> None:
+    assert users.claims(b"")
+    assert Development().claims(b"")
+
+
+# --- a reload meanwhile ---
+
+
+@pytest.mark.parametrize(
+    "after", [[entry("bo")], [entry("ada", "new"), entry("bo")]], ids=["removed", "another password"]
+)
+async def test_who_is_gone_at_the_end_of_a_run_does_not_get_in(written: Written, runs: Runs, after: list[str]) -> None:
+    runs.gate.clear()
+    asking = asyncio.ensure_future(written.basic.verify(credentials("ada:pass:wörd"), None))
+    await started(runs, 1)
+    await written.reload(*after)
+    assert len(written.revoked) == 1
+    runs.gate.set()
+    with pytest.raises(Unauthenticated):
+        await asking
+
+
+async def test_who_stays_gets_in_across_a_reload(written: Written, runs: Runs, tmp_path: Path) -> None:
+    runs.gate.clear()
+    asking = asyncio.ensure_future(written.basic.verify(credentials("ada:pass:wörd"), None))
+    await started(runs, 1)
+    await written.reload((tmp_path / "users.toml").read_text(encoding="utf-8"), entry("cy"))
+    runs.gate.set()
+    assert (await asking).agent.associate == "ada"
+    assert not written.revoked
+
+
+async def test_a_run_on_the_old_password_is_not_shared_after_a_reload(written: Written, runs: Runs) -> None:
+    runs.gate.clear()
+    before = asyncio.ensure_future(written.basic.verify(credentials("ada:pass:wörd"), None))
+    await started(runs, 1)
+    await written.reload(entry("ada", "new"))
+    after = asyncio.ensure_future(written.basic.verify(credentials("ada:pass:wörd"), None))
+    await started(runs, 1)
+    runs.gate.set()
+    for asking in (before, after):
+        with pytest.raises(Unauthenticated):
+            await asking
+    assert (await written.basic.verify(credentials("ada:new"), None)).agent.associate == "ada"
+
+
+async def test_basic_keeps_up_with_the_file(written: Written) -> None:
+    running = asyncio.ensure_future(written.basic.run())
+    written.write(entry("bo", "other"))
+    written.file.reload()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await written.basic.verify(credentials("ada:pass:wörd"), None)
+            except Unauthenticated:
+                break
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def started(runs: Runs, count: int) -> None:
     """Until `count` more runs are in their threads."""
     for _ in range(count):
         assert await asyncio.to_thread(runs.started.acquire, timeout=10)
 
 
-# --- the users file ---
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        path = tmp_path / "users.toml"
-        path.write_text(text.replace("HASH", f"hash = '{HASH}'"), encoding="utf-8")
-        return path
-
-    return write
-
-
-def test_a_users_file(written: Callable[[str], Path]) -> None:
-    users = read_users(
-        written("""
-            [users.Ada]
-            HASH
-            tenant = "Acme"
-            [users."bo@acme.example"]
-            HASH
-            tenant = "acme"
-            agent = "BO"
-            scopes = ["admin", "agents:write"]
-        """)
-    )
-    assert list(users) == ["ada", "bo@acme.example"]
-    ada, bo = users.values()
-    assert ada.principal == Principal(AgentId.of("acme", "ada"), frozenset({Scope.HANDLED_WRITE, Scope.SYNC_READ}))
-    assert bo.principal == Principal(AgentId.of("acme", "bo"), frozenset({Scope.ADMIN, Scope.AGENTS_WRITE}))
-
-
-async def test_a_users_file_signs_in(written: Callable[[str], Path]) -> None:
-    verifier = Basic.of_file(written("[users.'STRASSE']\nHASH\ntenant = 'a'"))
-    assert (await verifier.verify(credentials("straße:pass:wörd"))).agent.associate == "strasse"
-    verifier.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("", "it has no users, each needs a table [users.NAME]"),
-        ("[users]", "it has no users, each needs a table [users.NAME]"),
-        ("users = 1", "it has no users, each needs a table [users.NAME]"),
-        ("[users.a]\nHASH\ntenant='t'\n[x]", "unknown table [x], a user is a table [users.NAME]"),
-        ("[users]\na = 'hunter2'", "[users.a] must be a table with hash and tenant"),
-        ("[users.a]\ntenant = 't'", "[users.a] hash is missing"),
-        ("[users.a]\nHASH", "[users.a] tenant is missing"),
-        ("[users.a]\nHASH\ntenant = 1", "[users.a] tenant must be text"),
-        ("[users.a]\nHASH\ntenant = ''", "[users.a] tenant must have 1 to 64 characters, it has 0"),
-        ("[users.a]\nHASH\ntenant = 't'\nagent = ''", "[users.a] associate must have 1 to 64 characters, it has 0"),
-        ("[users.a]\nHASH\ntenat = 't'", "[users.a] unknown key tenat, did you mean tenant?"),
-        ("[users.a]\nHASH\ntenant = 't'\nzzz = 't'", "[users.a] unknown key zzz"),
-        ("[users.a]\nHASH\ntenant = 't'\nscopes = 'admin'", "[users.a] scopes must be a list of texts"),
-        (
-            "[users.a]\nHASH\ntenant = 't'\nscopes = ['root']",
-            "[users.a] unknown scope 'root', it must be one of handled:write, sync:read, admin, agents:write",
-        ),
-        (
-            "[users.a]\nhash = 'hunter2'\ntenant = 't'",
-            "[users.a] hash must be an argon2 hash, such as `clearsync hash-password` prints",
-        ),
-        (
-            "[users.a]\nhash = '$argon2id$v=19$m=8,t=1,p=1$short$hunter2'\ntenant = 't'",
-            "[users.a] hash must be an argon2 hash, such as `clearsync hash-password` prints",
-        ),
-        (
-            "[users.'a:b']\nHASH\ntenant = 't'",
-            "[users.a:b] can't sign in: a user name has no colon and no control character, and is not empty",
-        ),
-        (
-            "[users.a]\nHASH\ntenant='t'\n[users.A]\nHASH\ntenant='t'",
-            "[users.A] and [users.a] are the same user, case does not count",
-        ),
-    ],
-)
-def test_a_bad_users_file_is_one_line(written: Callable[[str], Path], text: str, line: str) -> None:
-    path = written(text)
-    with pytest.raises(SettingsError) as caught:
-        read_users(path)
-    assert str(caught.value) == f"users file {path}: {line}"
-
-
-def test_a_users_file_that_is_not_there_or_not_toml(tmp_path: Path, written: Callable[[str], Path]) -> None:
-    with pytest.raises(SettingsError, match="can't be read: No such file"):
-        read_users(tmp_path / "none")
-    with pytest.raises(SettingsError, match="is not TOML: Expected"):
-        read_users(written("[users"))
-
-
-def test_names_fold() -> None:
-    assert folded("Å") == folded("A\u030a") == folded("å") == "å"
-
-
 # --- development ---
 
 
 async def test_in_development_a_name_is_enough() -> None:
-    principal = await Development().verify(credentials("Ada:x"))
+    principal = await Development().verify(credentials("Ada:x"), None)
     assert str(principal.agent) == "dev/ada"
     assert principal.scopes == frozenset(Scope)
 
 
 async def test_in_development_a_password_is_not_empty_and_a_name_is_a_name() -> None:
     with pytest.raises(Unauthenticated, match="password is empty"):
-        await Development().verify(credentials("ada:"))
+        await Development().verify(credentials("ada:"), None)
     with pytest.raises(BadRequest, match="1 to 64 characters"):
-        await Development().verify(credentials(":x"))
+        await Development().verify(credentials(":x"), None)
+
+
+async def test_development_has_nothing_to_do() -> None:
+    verifier = Development()
+    await verifier.run()
+    await verifier.close()

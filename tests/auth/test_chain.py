@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
+import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import argon2
 import pytest
 
-from server.auth.chain import REFUSED_TTL_S, TTL_S, Chain, build
-from server.auth.principal import Authenticator, Principal, Scope
-from server.errors import BadRequest, SettingsError, Unauthenticated, Unavailable
+from server.auth.apptokens import AppTokens
+from server.auth.attempts import Attempts
+from server.auth.chain import REFUSED_TTL_S, TTL_S, Chain
+from server.auth.principal import Credentials, Principal, Scope
+from server.errors import BadRequest, TooManyRequests, Unauthenticated, Unavailable
 from server.events import AgentId
-from server.settings import load
+from server.metrics import Metrics
 
 ADA = Principal(AgentId.of("acme", "ada"), frozenset(Scope))
+HERE = "192.0.2.1"
+
+
+def said(authorization: bytes | None, app_token: bytes | None = None) -> Credentials:
+    return Credentials(authorization, app_token)
 
 
 @dataclass
@@ -33,19 +39,35 @@ class Fake:
     challenge: str = "Fake realm=x"
     expires_at: float | None = None
     failing: Exception | None = None
+    grants: tuple[str, ...] = ()
+    form: bytes = b""
     asked: list[bytes] = field(default_factory=list)
     closed: int = 0
+    ran: bool = False
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    going_on: asyncio.Event | None = None
 
-    async def verify(self, credentials: bytes) -> Principal:
+    def claims(self, credentials: bytes) -> bool:
+        return credentials.startswith(self.form)
+
+    async def verify(self, credentials: bytes, app_token: bytes | None) -> Principal:
         self.asked.append(credentials)
+        self.was_asked.set()
+        if self.going_on:
+            await self.going_on.wait()
         if self.failing:
             raise self.failing
         if not credentials.startswith(b"good"):
             raise Unauthenticated("wrong")
-        return Principal(ADA.agent, ADA.scopes, self.expires_at)
+        return Principal(ADA.agent, ADA.scopes, self.expires_at, self.grants)
 
-    def close(self) -> None:
+    async def run(self) -> None:
+        self.ran = True
+
+    async def close(self) -> None:
         self.closed += 1
+
+    __hash__ = object.__hash__
 
 
 @pytest.fixture
@@ -60,76 +82,76 @@ def fake() -> Fake:
 
 @pytest.fixture
 def chain(fake: Fake, clock: Clock) -> Chain:
-    return Chain({"fake": fake}, known=3, refused=2, clock=clock, wall=lambda: clock.now + 1e9)
+    return Chain({"basic": [fake]}, known=3, refused=2, clock=clock, wall=lambda: clock.now + 1e9)
 
 
 async def test_verified_once_then_cached(chain: Chain, fake: Fake) -> None:
-    assert chain.cached(b"Fake good") is None
-    principal = await chain.authenticate(b"Fake good")
+    assert chain.cached(said(b"Basic good")) is None
+    principal = await chain.authenticate(said(b"Basic good"), HERE)
     assert principal == ADA
-    assert chain.cached(b"Fake good") is principal
-    assert await chain.authenticate(b"Fake good") is principal
+    assert chain.cached(said(b"Basic good")) is principal
+    assert await chain.authenticate(said(b"Basic good"), HERE) is principal
     assert fake.asked == [b"good"]
 
 
 async def test_another_header_is_not_cached(chain: Chain) -> None:
-    await chain.authenticate(b"Fake good")
-    for other in (b"fake good", b"Fake good2", b"Fake goo", b"", None):
-        assert chain.cached(other) is None
+    await chain.authenticate(said(b"Basic good"), HERE)
+    for other in (b"basic good", b"Basic good2", b"Basic goo", b"", None):
+        assert chain.cached(said(other)) is None
 
 
 async def test_a_principal_is_forgotten_in_time(chain: Chain, fake: Fake, clock: Clock) -> None:
-    await chain.authenticate(b"Fake good")
+    await chain.authenticate(said(b"Basic good"), HERE)
     clock.now += TTL_S - 0.001
-    assert chain.cached(b"Fake good")
+    assert chain.cached(said(b"Basic good"))
     clock.now += 0.001
-    assert chain.cached(b"Fake good") is None
-    await chain.authenticate(b"Fake good")
+    assert chain.cached(said(b"Basic good")) is None
+    await chain.authenticate(said(b"Basic good"), HERE)
     assert len(fake.asked) == 2
-    assert chain.cached(b"Fake good")
+    assert chain.cached(said(b"Basic good"))
 
 
 async def test_a_principal_is_forgotten_when_it_expires(chain: Chain, fake: Fake, clock: Clock) -> None:
     fake.expires_at = 1e9 + clock.now + 60
-    await chain.authenticate(b"Fake good")
+    await chain.authenticate(said(b"Basic good"), HERE)
     clock.now += 59
-    assert chain.cached(b"Fake good")
+    assert chain.cached(said(b"Basic good"))
     clock.now += 1
-    assert chain.cached(b"Fake good") is None
-    await chain.authenticate(b"Fake good")  # a verifier's leeway; not remembered
-    assert chain.cached(b"Fake good") is None
+    assert chain.cached(said(b"Basic good")) is None
+    await chain.authenticate(said(b"Basic good"), HERE)  # a verifier's leeway; not remembered
+    assert chain.cached(said(b"Basic good")) is None
 
 
 async def test_a_refusal_is_repeated_for_a_while(chain: Chain, fake: Fake, clock: Clock) -> None:
     for _ in range(3):
         with pytest.raises(Unauthenticated, match=r"^wrong$"):
-            await chain.authenticate(b"Fake bad")
+            await chain.authenticate(said(b"Basic bad"), HERE)
     assert len(fake.asked) == 1
     clock.now += REFUSED_TTL_S
     with pytest.raises(Unauthenticated):
-        await chain.authenticate(b"Fake bad")
+        await chain.authenticate(said(b"Basic bad"), HERE)
     assert len(fake.asked) == 2
 
 
 async def test_guesses_push_out_guesses_only(chain: Chain, fake: Fake) -> None:
-    await chain.authenticate(b"Fake good")
-    for guess in (b"Fake a", b"Fake b", b"Fake c"):
+    await chain.authenticate(said(b"Basic good"), HERE)
+    for guess in (b"Basic a", b"Basic b", b"Basic c"):
         with pytest.raises(Unauthenticated):
-            await chain.authenticate(guess)
-    assert chain.cached(b"Fake good")
+            await chain.authenticate(said(guess), HERE)
+    assert chain.cached(said(b"Basic good"))
     with pytest.raises(Unauthenticated):
-        await chain.authenticate(b"Fake a")
+        await chain.authenticate(said(b"Basic a"), HERE)
     assert fake.asked[1:] == [b"a", b"b", b"c", b"a"]
 
 
 async def test_the_oldest_goes_when_the_bound_is_reached(chain: Chain, clock: Clock) -> None:
-    for header in (b"Fake good1", b"Fake good2", b"Fake good3", b"Fake good4"):
+    for header in (b"Basic good1", b"Basic good2", b"Basic good3", b"Basic good4"):
         clock.now += 1
-        await chain.authenticate(header)
-    assert chain.cached(b"Fake good1") is None
-    assert chain.cached(b"Fake good2")
+        await chain.authenticate(said(header), HERE)
+    assert chain.cached(said(b"Basic good1")) is None
+    assert chain.cached(said(b"Basic good2"))
     clock.now += TTL_S
-    await chain.authenticate(b"Fake good5")
+    await chain.authenticate(said(b"Basic good5"), HERE)
     assert len(chain._known.entries) == 1
 
 
@@ -139,54 +161,147 @@ async def test_what_says_nothing_of_the_credentials_is_not_remembered(
 ) -> None:
     fake.failing = failing
     with pytest.raises(type(failing)):
-        await chain.authenticate(b"Fake good")
+        await chain.authenticate(said(b"Basic good"), HERE)
     fake.failing = None
-    assert await chain.authenticate(b"Fake good") == ADA
+    assert await chain.authenticate(said(b"Basic good"), HERE) == ADA
 
 
-@pytest.mark.parametrize("header", [None, b"", b"Fake", b"Nope good", b"Fake  bad ", b"\xff\xfe \x00"])
+@pytest.mark.parametrize("header", [None, b"", b"Basic", b"Nope good", b"Basic  bad ", b"\xff\xfe \x00"])
 async def test_a_refusal_carries_every_challenge(header: bytes | None, fake: Fake) -> None:
-    chain = Chain({"fake": fake, "other": Fake("Other"), "same": Fake("Other")})
+    chain = Chain({"basic": [fake], "soticket": [Fake("Other")], "bearer": [Fake("Other")]})
     with pytest.raises(Unauthenticated) as caught:
-        await chain.authenticate(header)
+        await chain.authenticate(said(header), HERE)
     assert caught.value.headers == (("WWW-Authenticate", "Fake realm=x, Other"),)
 
 
 async def test_a_scheme_has_no_case_and_spaces_do_not_count(chain: Chain, fake: Fake) -> None:
-    assert await chain.authenticate(b"fAKE   good ") == ADA
+    assert await chain.authenticate(said(b"bASIC   good "), HERE) == ADA
     assert fake.asked == [b"good"]
 
 
 async def test_what_is_remembered_is_no_credential(chain: Chain) -> None:
-    await chain.authenticate(b"Fake good-hunter2")
+    await chain.authenticate(said(b"Basic good-hunter2"), HERE)
     assert all(len(digest) == 16 for digest in chain._known.entries)
     assert "hunter2" not in repr(chain._known.entries)
-    assert Chain({})._digest(b"x") != Chain({})._digest(b"x")
+    assert Chain({})._digest(said(b"x")) != Chain({})._digest(said(b"x"))
 
 
-def test_closing_closes(chain: Chain, fake: Fake) -> None:
-    chain.close()
+async def test_the_verifiers_run_and_are_closed(chain: Chain, fake: Fake) -> None:
+    await chain.run()
+    assert fake.ran
+    await chain.close()
     assert fake.closed == 1
 
 
-async def test_a_chain_of_a_users_file(tmp_path: Path) -> None:
-    hash_ = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
-    path = tmp_path / "users.toml"
-    path.write_text(f"[users.ada]\nhash = '{hash_}'\ntenant = 'acme'")
-    chain = build(load(None, {"CLEARSYNC_AUTH__USERS_FILE": str(path)}, {}))
-    port: Authenticator = chain
-    header = b"Basic " + base64.b64encode(b"ada:secret")
-    assert str((await port.authenticate(header)).agent) == "acme/ada"
-    assert port.cached(header)
-    chain.close()
-    chain.close()
-    assert port.cached(header)  # the threads are gone: no argon2 was asked
-    path.write_text("[users.ada]")
-    with pytest.raises(SettingsError, match=r"\[users.ada\] tenant is missing"):
-        build(load(None, {"CLEARSYNC_AUTH__USERS_FILE": str(path)}, {}))
+# several verifiers of one scheme, application tokens
 
 
-async def test_a_chain_of_development() -> None:
-    chain = build(load(None, {}, {"dev": True}))
-    assert str((await chain.authenticate(b"basic " + base64.b64encode(b"ada:x"))).agent) == "dev/ada"
-    chain.close()
+async def test_the_first_that_claims_credentials_judges_them(fake: Fake) -> None:
+    ours = Fake(form=b"good-ours")
+    chain = Chain({"basic": [ours, fake]})
+    await chain.authenticate(said(b"Basic good-ours"), HERE)
+    await chain.authenticate(said(b"Basic good-theirs"), HERE)
+    assert (ours.asked, fake.asked) == ([b"good-ours"], [b"good-theirs"])
+    with pytest.raises(Unauthenticated, match="form that is known here"):
+        await Chain({"basic": [ours]}).authenticate(said(b"Basic good-theirs"), HERE)
+
+
+async def test_soticket_needs_an_application_token_where_these_are_configured(fake: Fake) -> None:
+    known = AppTokens((hashlib.sha256(b"app").hexdigest(),))
+    chain = Chain({"soticket": [fake], "basic": [Fake()]}, app_tokens=known)
+    for token in (None, b"", b"App", b"another"):
+        with pytest.raises(Unauthenticated, match="SO-AppToken is missing or not known"):
+            await chain.authenticate(said(b"SOTicket good", token), HERE)
+    assert fake.asked == []
+    assert await chain.authenticate(said(b"SoTicket good", b"app"), HERE) == ADA
+    assert chain.cached(said(b"SoTicket good", b"app"))
+    for token in (None, b"another"):  # what the cache knows is all that was sent
+        assert chain.cached(said(b"SoTicket good", token)) is None
+    assert await chain.authenticate(said(b"Basic good"), HERE) == ADA
+
+
+def test_no_two_credentials_are_the_same_to_the_cache() -> None:
+    chain = Chain({})
+    different = [
+        Credentials(b"a", b"b"),
+        Credentials(b"a"),
+        Credentials(b"ab"),
+        Credentials(b"a", None, b"b"),
+        Credentials(None, None, b"a"),
+        Credentials(None, b"a"),
+        Credentials(None, None, b""),
+    ]
+    digests = [chain._digest(each) for each in different]
+    assert digests[1] == digests[3]  # a cookie beside an Authorization does not count
+    assert len(set(digests)) == len(different) - 2  # nor does an application token without one
+
+
+# revocation
+
+
+async def test_what_stands_on_a_revoked_grant_is_forgotten(chain: Chain, fake: Fake) -> None:
+    for number, grant in enumerate(("a", "b")):
+        fake.grants = (grant, "both")
+        await chain.authenticate(said(b"Basic good%d" % number), HERE)
+    chain.revoke(frozenset({"a"}))
+    assert chain.cached(said(b"Basic good0")) is None
+    assert chain.cached(said(b"Basic good1"))
+    chain.revoke(frozenset({"both", "unknown"}))
+    assert chain.cached(said(b"Basic good1")) is None
+
+
+async def test_a_grant_that_ends_while_it_is_verified_counts_no_more(chain: Chain, fake: Fake) -> None:
+    fake.grants, fake.going_on = ("a",), asyncio.Event()
+    late = asyncio.ensure_future(chain.authenticate(said(b"Basic good"), HERE))
+    await fake.was_asked.wait()
+    chain.revoke(frozenset({"a"}))
+    fake.going_on.set()
+    with pytest.raises(Unauthenticated, match="were revoked"):
+        await late
+    assert chain.cached(said(b"Basic good")) is None
+    # the same grant may come to stand again, as that of a user who is back in the file
+    fake.going_on = None
+    assert await chain.authenticate(said(b"Basic good2"), HERE) == Principal(ADA.agent, ADA.scopes, None, ("a",))
+
+
+# limits and metrics
+
+
+async def test_failures_are_limited_by_address_and_what_is_known_goes_on(fake: Fake) -> None:
+    metrics = Metrics()
+    chain = Chain({"basic": [fake]}, attempts=Attempts(3), metrics=metrics)
+    await chain.authenticate(said(b"Basic good"), HERE)
+    for number in range(3):
+        with pytest.raises(Unauthenticated):
+            await chain.authenticate(said(b"Basic %d" % number), HERE)
+    for wrong_or_not in (b"Basic 4", b"Basic 1", b"Basic good2"):
+        with pytest.raises(TooManyRequests) as caught:
+            await chain.authenticate(said(wrong_or_not), HERE)
+        assert dict(caught.value.headers)["Retry-After"] == "20"
+    assert len(fake.asked) == 4
+    assert await chain.authenticate(said(b"Basic good"), HERE) == ADA
+    assert await chain.authenticate(said(b"Basic good2"), "192.0.2.2") == ADA
+    with pytest.raises(Unauthenticated, match="missing"):
+        await chain.authenticate(said(None), HERE)
+    assert metrics.sign_ins_total["basic", "limited"] == 3
+    assert metrics.limited_total["failed_logins",] == 3
+
+
+async def test_metrics_count_by_scheme_and_result(fake: Fake) -> None:
+    metrics = Metrics()
+    chain = Chain({"basic": [fake]}, metrics=metrics)
+    await chain.authenticate(said(b"Basic good"), HERE)
+    await chain.authenticate(said(b"Basic good"), HERE)  # the cache's
+    for bad in (b"Basic bad", b"Nope x"):
+        with pytest.raises(Unauthenticated):
+            await chain.authenticate(said(bad), HERE)
+    fake.failing = Unavailable()
+    with pytest.raises(Unavailable):
+        await chain.authenticate(said(b"Basic good2"), HERE)
+    counted = {labels: count for labels, count in metrics.sign_ins_total.items() if count}
+    assert counted == {
+        ("basic", "ok"): 1,
+        ("basic", "refused"): 1,
+        ("other", "refused"): 1,
+        ("basic", "unavailable"): 1,
+    }

@@ -24,7 +24,9 @@ def test_what_was_saved_is_loaded_and_nothing_else_is_left(tmp_path: Path) -> No
     assert list(folder.iterdir()) == [store.path]
 
 
-@pytest.mark.parametrize("other", [{"url": "http://127.0.0.1:8081"}, {"user": "bob"}, {"device": "desk"}])
+@pytest.mark.parametrize(
+    "other", [{"url": "http://127.0.0.1:8081"}, {"user": "bob"}, {"user": "ticket:0a1b2c3d4e5f"}, {"device": "desk"}]
+)
 def test_each_server_user_and_device_has_its_own(tmp_path: Path, other: dict[str, str]) -> None:
     _store(tmp_path).save("ab1-5")
     assert _store(tmp_path, **other).load() is None

@@ -41,6 +41,12 @@ def test_a_word_that_is_no_event_is_named(word: str) -> None:
             list(parse_events(words, io.StringIO(stdin)))
 
 
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "USER", "PASSWORD", "TICKET"):
+        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
+
+
 async def _typed(fake: FakeEndpoint, *words: str) -> int:
     # In a thread, because the command has its own event loop and the endpoint needs this one.
     return await asyncio.to_thread(main, ["handled", "--url", fake.url, "--user", "ada", *words])
@@ -73,6 +79,25 @@ async def test_a_guessed_password_that_is_refused_says_so(capsys: pytest.Capture
     async with endpoint(Answer(401, "who")) as fake:
         assert await _typed(fake, "NewTicket:12") == 1
     assert "'dev' was tried" in capsys.readouterr().err
+
+
+async def test_a_ticket_is_taken_from_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARSYNC_TICKET", "cs1.x")
+    async with endpoint(Answer(204), Answer(401, "who")) as fake:
+        for status in (0, 1):
+            assert await asyncio.to_thread(main, ["handled", "--url", fake.url, "NewTicket:12"]) == status
+        assert [posted.headers["authorization"] for posted in fake.posted] == ["SoTicket cs1.x"] * 2
+    assert "who (401); make a ticket with `clearsync token issue`" in capsys.readouterr().err
+
+
+async def test_over_plain_http_to_another_machine_nothing_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["handled", "--url", "http://sync.example.com", "--user", "ada", "--password", "secret", "NewTicket:12"]
+    assert await asyncio.to_thread(main, words) == 1
+    err = capsys.readouterr().err
+    assert "use https, or --insecure-http" in err
+    assert "secret" not in err
 
 
 async def test_one_wrong_word_and_nothing_is_sent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,60 @@ async def test_where_the_position_cant_be_remembered_it_says_so_once_and_goes_on
     assert str(broken_state) in seen.notes[0]
 
 
+TICKET = "cs1." + "t" * 43
+
+
+def _everything(folder: Path) -> str:
+    return "".join(f"{file.name} {file.read_text()}" for file in folder.iterdir())
+
+
+async def test_each_ticket_has_its_own_position_and_is_nowhere_in_it(state: Path) -> None:
+    scenes = [says_and_closes(4003, welcome("a-1"), clear("a-2", 1))] + [says_and_closes(4003, welcome("a-2"))] * 3
+    async with gateway(*scenes) as fake:
+        for where in (
+            Remote(fake.url, ticket=TICKET),
+            Remote(fake.url, ticket=TICKET),
+            Remote(fake.url, ticket="cs1.other"),
+            Remote(fake.url, "ada", "dev"),
+        ):
+            with pytest.raises(AccessRefused):
+                await listen(where, "phone", None, Seen())
+        assert [fake.query(i).get("cursor") for i in range(4)] == [None, "a-2", None, None]
+        assert fake.requests[0].headers["Authorization"] == f"SoTicket {TICKET}"
+    kept = _everything(state)
+    assert "a-2" in kept
+    assert TICKET not in kept
+    assert "ticket" not in kept
+
+
+def _expiring(seconds: str) -> str:
+    return welcome("a-1").replace('"ping"', f'"expires":{seconds},"ping"')
+
+
+@pytest.mark.usefixtures("state")
+async def test_when_the_credentials_expire_is_told_once() -> None:
+    seen, before = Seen(), datetime.now().replace(microsecond=0)
+    scenes = [says_and_closes(1012, _expiring("90")), says_and_closes(4003, _expiring("60"))]
+    async with gateway(*scenes) as fake:
+        await _until_refused(fake, seen)
+    told, retried = seen.notes
+    match = re.fullmatch(r"the credentials expire at (\S+ \S+), in 90 s", told)
+    assert match
+    assert 90 <= (datetime.fromisoformat(match[1]) - before).total_seconds() <= 100
+    assert retried.startswith("restart (1012)")
+    assert seen.texts == [_expiring("90"), _expiring("60")]
+
+
+@pytest.mark.usefixtures("state")
+@pytest.mark.parametrize("seconds", [None, "1e18", "-1"])
+async def test_what_has_no_end_that_can_be_told_is_not_told(seconds: str | None) -> None:
+    seen = Seen()
+    scene = says_and_closes(4003, _expiring(seconds) if seconds else welcome("a-1"))
+    async with gateway(scene) as fake:
+        await _until_refused(fake, seen)
+    assert (len(seen.texts), seen.notes) == (1, [])
+
+
 def test_a_default_device_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("laptop", "ada's laptop (2)", "ö" * 300):
         monkeypatch.setattr("socket.gethostname", lambda host=host: host)
@@ -95,12 +151,17 @@ def test_a_default_device_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def _run(fake: FakeGateway, tmp_path: Path, *flags: str, stdout: int = PIPE) -> AsyncIterator[Process]:
-    words = ["-m", "server", "listen", "--url", fake.url, "--user", "ada", "--device", "phone", *flags]
+async def _run(
+    fake: FakeGateway, tmp_path: Path, *flags: str, stdout: int = PIPE, ticket: str = ""
+) -> AsyncIterator[Process]:
+    who = [] if ticket else ["--user", "ada"]
+    words = ["-m", "server", "listen", "--url", fake.url, *who, "--device", "phone", *flags]
     # Without what would change its output: it has to flush by itself.
     changing = ("NO_COLOR", "PYTHONUNBUFFERED")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARSYNC_") and k not in changing}
     environment["XDG_STATE_HOME"] = environment["HOME"] = str(tmp_path)
+    if ticket:
+        environment["CLEARSYNC_TICKET"] = ticket
     process = await asyncio.create_subprocess_exec(
         sys.executable, *words, stdout=stdout, stderr=PIPE, stdin=asyncio.subprocess.DEVNULL, env=environment
     )
@@ -132,6 +193,20 @@ async def test_a_refusal_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     async with gateway(says_and_closes(4003, reason="not you")) as fake, _run(fake, tmp_path, "--json") as process:
         out, err = await process.communicate()
     assert (process.returncode, out, err) == (1, b"", b"clearsync: forbidden (4003): not you\n")
+
+
+async def test_a_ticket_that_expires_is_told_on_stderr_and_what_to_do_then(tmp_path: Path) -> None:
+    scene = says_and_closes(4001, _expiring("1.4"), reason="credentials have expired")
+    async with gateway(scene) as fake, _run(fake, tmp_path, ticket=TICKET) as process:
+        out, err = await process.communicate()
+    assert (process.returncode, out.decode()) == (1, _expiring("1.4") + "\n")
+    told, refused = err.decode().splitlines()
+    assert re.fullmatch(r"clearsync: the credentials expire at .*, in 1 s", told)
+    assert refused == (
+        "clearsync: credentials expired (4001): credentials have expired; "
+        "make a ticket with `clearsync token issue` and give it in CLEARSYNC_TICKET"
+    )
+    assert TICKET not in err.decode()
 
 
 async def test_a_lost_connection_is_told_on_stderr(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from server.client.frames import (
     Pong,
     Problem,
     Recorded,
+    Refreshed,
     Reset,
     Unreadable,
     Welcome,
@@ -28,6 +29,7 @@ ENTRIES = [(Event(EventType.NewTicket, 12).member, 5), (Event(EventType.Unknown,
     ("sent", "expected"),
     [
         (wire.welcome(Cursor("a", Seq(1)), 9, 25.0), Welcome("a-1", 9, 25)),
+        (wire.welcome(Cursor("a", Seq(1)), 9, 25.0, 90.5), Welcome("a-1", 9, 25, 90)),
         (wire.reset("a", 4), Reset("a-4")),
         (
             wire.clear("a", 8, Batch([Event(EventType.AppointmentCancelled, 699)]).json, at=6),
@@ -45,6 +47,8 @@ ENTRIES = [(Event(EventType.NewTicket, 12).member, 5), (Event(EventType.Unknown,
             wire.checked("r", ENTRIES),
             Checked((HandledEvent("NewTicket", 12, 5), HandledEvent("Unknown", -1, 7)), "r"),
         ),
+        (wire.refreshed("r", 90.0), Refreshed(90, "r")),
+        (wire.refreshed(None, None), Refreshed()),
         (wire.error("r", wire.ErrorCode.BUSY, "no"), Problem("busy", "no", "r")),
     ],
 )
@@ -56,11 +60,22 @@ def test_what_the_server_writes_is_read(sent: wire.Frame, expected: Frame) -> No
 def test_unknown_fields_are_ignored_and_an_unknown_type_is_other() -> None:
     assert read('{"type":"reset","cursor":"a-1","new":{}}').frame == Reset("a-1")
     assert read('{"type":"soon","cursor":1}').frame == Other("soon")
+    assert read('{"type":"welcome","cursor":"a-1","now":9,"ping":5,"expires":1.5}').frame == Welcome("a-1", 9, 5, 1.5)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "[]", "{}", '{"type":5}', '{"type":"clear","cursor":"a-1"}', '{"type":"reset","cursor":1}', b"{}"],
+    [
+        "",
+        "x",
+        "[]",
+        "{}",
+        '{"type":5}',
+        '{"type":"clear","cursor":"a-1"}',
+        '{"type":"reset","cursor":1}',
+        '{"type":"refreshed","expires":"1"}',
+        b"{}",
+    ],
 )
 def test_nonsense_is_unreadable(text: str | bytes) -> None:
     with pytest.raises(Unreadable):

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.frames import Opcode
 
+from server.auth.origins import origin_allowed
 from server.errors import BadRequest, NotFound
 from server.events import Cursor, Seq
 from server.gateway.handshake import SyncRequest
-from server.gateway.origins import origin_allowed
 from server.wire import HANDLED_PATH, SUBPROTOCOL, SYNC_PATH
 from tests.gateway.conftest import BASE, CRM
 from tests.gateway.devices import KEY, Raw, asked, basic, masked, raw, session, upgrade

@@ -13,13 +13,18 @@ from uvicorn.server import ServerState
 from websockets.frames import Opcode
 
 from server.auth.address import client_address
+from server.auth.build import NO_LIMITS
 from server.auth.development import TENANT
-from server.auth.principal import Principal, Scope
+from server.auth.principal import Credentials, Principal, Scope
+from server.auth.quota import Quota
+from server.broker.leases import Leases
 from server.events import AgentId
+from server.gateway.connection import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES
 from server.gateway.door import Door
+from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.gateway.websocket import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, STUCK_S, Gateway
+from server.gateway.websocket import STUCK_S, Gateway
 from server.metrics import Metrics
 from server.session import Handled, Session
 from server.wire import CloseCode
@@ -110,11 +115,8 @@ class Transport(asyncio.Transport):
 class Anybody:
     """An authenticator that knows everybody already."""
 
-    def cached(self, authorization: bytes | None) -> Principal:
+    def cached(self, credentials: Credentials) -> Principal:
         return Principal(AgentId.of(TENANT, "ada"), frozenset(Scope))
-
-    async def authenticate(self, authorization: bytes | None) -> Principal:
-        raise AssertionError("all are cached")
 
 
 class Store:
@@ -130,19 +132,23 @@ class Store:
 class Connection:
     """A gateway with its clock and transport."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.clock, self.transport = Clock(), Transport()
         self.hub = Hub(Metrics(), ping_s=25)
         self.hub.attach(cast(Any, Store()))
         door = Door(
             hub=self.hub,
             broker=cast(Any, Store()),
-            authenticator=Anybody(),
+            authenticator=cast(Any, Anybody()),
+            holders=Holders(),
+            quota=Quota(NO_LIMITS, self.hub.metrics),
+            leases=Leases(cast(Any, None), "cs", 0),
             wheel=Wheel(25, 10),
-            tasks=asyncio.TaskGroup(),
+            tasks=tasks,
             address_of=client_address(()),
             base_path="",
             allowed_origins=(),
+            cookie="clearsync",
             max_frame_bytes=65536,
             max_sessions=0,
         )
@@ -151,7 +157,6 @@ class Connection:
         self.transport.gateway = self.gateway
         self.gateway.connection_made(self.transport)
         self.gateway.data_received(upgrade(cast(Any, SimpleNamespace(port=1))))
-        assert self.transport.drained().startswith(b"HTTP/1.1 101 ")
 
     @property
     def session(self) -> Session:
@@ -171,9 +176,12 @@ class Connection:
 
 
 @pytest.fixture
-def connection() -> Connection:
+async def connection() -> Connection:
     """A session that waits for its welcome."""
-    return Connection()
+    async with asyncio.TaskGroup() as tasks:
+        connection = Connection(tasks)
+    assert connection.transport.drained().startswith(b"HTTP/1.1 101 ")
+    return connection
 
 
 def test_a_device_is_heard_once_it_was_welcomed(connection: Connection) -> None:

@@ -1,0 +1,90 @@
+"""The HTTP application: which endpoint answers which path."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from server import __version__
+from server.api.callers import Callers
+from server.api.cors import cors
+from server.api.development import LocalHosts
+from server.api.handled import NotificationHandled, NotificationsHandled
+from server.api.openapi import OPENAPI_PATH, OpenApi
+from server.api.problems import HANDLERS
+from server.api.session import BrowserSession, SyncTicket
+from server.api.status import Status
+from server.api.sync import SyncOnce
+from server.auth.address import ClientAddress
+from server.auth.build import Authentication
+from server.broker.base import Broker
+from server.metrics import Metrics
+from server.settings import Settings
+from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
+
+
+def application(
+    settings: Settings,
+    known: Authentication,
+    broker: Broker,
+    metrics: Metrics,
+    address_of: ClientAddress,
+    ready: Callable[[], bool],
+    state: dict[str, Any],
+) -> Starlette:
+    """The ASGI application of a worker. By its lifespan `state` comes to uvicorn's protocol classes."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield state
+
+    guards = [Middleware(LocalHosts)] if settings.dev else []
+    if settings.gateway.allowed_origins:
+        guards.append(cors(settings.gateway.allowed_origins))
+    callers = Callers(known.chain, known.quota, address_of, settings.gateway.allowed_origins, known.cookie)
+    base = settings.server.base_path
+    routes = [*_for_agents(base, settings, known, broker, metrics, callers), *_for_anybody(base, settings, ready)]
+    app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _for_agents(
+    base: str, settings: Settings, known: Authentication, broker: Broker, metrics: Metrics, callers: Callers
+) -> list[Route]:
+    """What knows its caller; the caller's tenant may stand before the path."""
+    handled = NotificationsHandled(
+        callers,
+        broker,
+        metrics,
+        max_body_bytes=settings.limits.body_bytes,
+        max_in_flight=settings.limits.requests_in_flight,
+    )
+    endpoints = (
+        (HANDLED_PATH, handled, ["POST"]),
+        (HANDLED_ONE_PATH, NotificationHandled(handled), ["POST"]),
+        (SYNC_PATH, SyncOnce(callers, broker), ["GET"]),
+        (TICKET_PATH, SyncTicket(callers, known.web), ["POST"]),
+        (SESSION_PATH, BrowserSession(callers, known.web), ["POST", "DELETE"]),
+    )
+    return [
+        Route(f"{base}{tenant}{path}", endpoint, methods=methods)
+        for path, endpoint, methods in endpoints
+        for tenant in ("", "/{tenant}")
+    ]
+
+
+def _for_anybody(base: str, settings: Settings, ready: Callable[[], bool]) -> list[Route]:
+    status = Status(ready)
+    routes = [
+        Route(f"{at}/{name}", endpoint, methods=["GET"])
+        for at in dict.fromkeys(("", base))  # health checks do not know the base path
+        for name, endpoint in (("live", status.live), ("ready", status.ready), ("version", status.version))
+    ]
+    openapi = OpenApi(base, __version__, secure_cookies=not settings.dev)
+    return [*routes, Route(f"{base}{OPENAPI_PATH}", openapi, methods=["GET"])]

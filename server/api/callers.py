@@ -1,0 +1,79 @@
+"""Who sends a request, and whether it may: the same rules for every endpoint that knows its callers.
+
+1. A page of another origin does not get to change anything, whatever credentials its browser adds by itself: cookies,
+   and Basic once somebody has signed in by the browser's own prompt. Programs other than browsers send no `Origin`.
+2. A request by cookie carries its session's XSRF token (see `websession`).
+3. `X-Agent-Id` speaks for another agent of the same tenant. Wherever that is not meant, or not allowed, it is refused
+   rather than ignored: the caller would take one agent's state for another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.types import Scope as AsgiScope
+
+from server.api.head import Head, agent_name
+from server.auth.address import ClientAddress
+from server.auth.admission import identify
+from server.auth.origins import origin_allowed
+from server.auth.principal import Authenticator, Principal, Scope
+from server.auth.quota import Quota
+from server.auth.websession import check_xsrf
+from server.errors import Forbidden
+from server.events import AgentId
+
+
+class Callers:
+    """Raises what `identify` does, `Forbidden` by the rules above, `TooManyRequests` over a limit."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        quota: Quota,
+        address_of: ClientAddress,
+        allowed_origins: Sequence[str],
+        cookie: str,
+    ) -> None:
+        self.cookie = cookie
+        self._authenticator = authenticator
+        self._quota = quota
+        self._address_of = address_of
+        self._allowed_origins = allowed_origins
+
+    async def caller(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
+        """Who sends this request. `needs`: the scope it takes, None where any credentials do."""
+        if head.agent is not None:
+            raise Forbidden("X-Agent-Id counts where handled notifications are reported, and nowhere else")
+        return await self._identified(scope, head, needs)
+
+    async def agent(self, scope: AsgiScope, head: Head) -> AgentId:
+        """The agent for whom this request reports what was handled."""
+        principal = await self._identified(scope, head, Scope.HANDLED_WRITE)
+        if head.agent is None:
+            return principal.agent
+        if Scope.AGENTS_WRITE not in principal.scopes:
+            raise Forbidden(f"X-Agent-Id needs the scope {Scope.AGENTS_WRITE}, which these credentials lack")
+        return AgentId.of(principal.tenant, agent_name(head.agent))
+
+    async def _identified(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
+        def address() -> str:
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+            client = scope.get("client")
+            return self._address_of(client[0] if client else "", headers)
+
+        self._quota.of_address(address)
+        if head.origins and scope["method"] not in ("GET", "HEAD"):
+            self._check_origins(scope, head)
+        if head.credentials.authorization is None and head.credentials.web_session is not None:
+            check_xsrf(head.credentials.web_session, head.xsrf)
+        tenant = scope["path_params"].get("tenant")
+        principal = await identify(self._authenticator, head.credentials, address, needs, tenant)
+        self._quota.of_agent(principal.agent)
+        return principal
+
+    def _check_origins(self, scope: AsgiScope, head: Head) -> None:
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        for origin in head.origins:
+            if not origin_allowed(origin.decode("latin-1"), host, self._allowed_origins):
+                raise Forbidden("this origin may not send requests here, see gateway.allowed_origins")

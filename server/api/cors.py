@@ -1,0 +1,30 @@
+"""Cross-origin calls (CORS): answered for the origins of the settings, off where there are none.
+
+The same origins may open websockets, and `callers` lets no other change anything; this says so to their browsers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+HEADERS: Final = ("Authorization", "SO-AppToken", "X-Agent-Id", "X-Device-Id", "X-XSRF-TOKEN", "If-None-Match")
+"""What a page may send, besides what it always may; Content-Type is among that for forms only."""
+EXPOSED: Final = ("ETag", "Retry-After", "WWW-Authenticate")
+PREFLIGHT_S: Final = 3600
+
+
+def cors(origins: Sequence[str]) -> Middleware:
+    """With credentials, so that cookies count: the list is exact, and never ``*``."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=[*HEADERS, "Content-Type", "Content-Encoding"],
+        allow_credentials=True,
+        expose_headers=list(EXPOSED),
+        max_age=PREFLIGHT_S,
+    )

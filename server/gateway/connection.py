@@ -1,0 +1,215 @@
+"""One websocket connection, below its session: the handshake's answer, frames in and out, and its end.
+
+uvicorn hands a websocket protocol class every upgrade on every path, replaying the request head. `websockets`' sans-I/O
+`ServerProtocol` reads the handshake and what devices send; what they are sent is written to the transport as it is,
+since server frames are not masked. One object a connection, no task, queue or ASGI scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from typing import Any, Final, cast
+
+import uvicorn
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState, SecurityError
+from websockets.frames import Frame as WebSocketFrame
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from server import logs, wire
+from server.errors import ClearsyncError, HeadersTooLarge, Refused, Unavailable
+from server.gateway.door import CLOSE_CODES, Door, not_a_handshake
+from server.problems import problem_response
+from server.wire import CloseCode, Frame
+
+HIGH_WATER_BYTES: Final = 65536
+"""What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
+UNSENT_BYTES: Final = 16384
+"""What the kernel takes on top of it before it is sent."""
+CLOSE_TIMEOUT_S: Final = 5.0
+
+_log = logs.get("clearsync.gateway")
+_quiet = logging.getLogger("clearsync.websockets")
+_quiet.setLevel(logging.WARNING)  # else it says "connection closed" for each, and a session's end is logged here
+
+
+def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
+    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
+
+
+class Connection(asyncio.Protocol):
+    """From the first byte to the last; whoever inherits it decides who gets in (`requested`) and hears (`received`)."""
+
+    __slots__ = ("_address", "_connections", "_door", "_heard", "_held", "_loop", "_transport", "_ws")
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._door: Door = app_state["door"]
+        self._loop = _loop or asyncio.get_running_loop()
+        self._connections: set[Any] = server_state.connections
+        self._ws = ServerProtocol(
+            max_size=self._door.max_frame_bytes,
+            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
+            select_subprotocol=_subprotocol,
+            logger=_quiet,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._address = ""
+        self._heard = True
+        self._held = False
+
+    # for whoever inherits
+
+    def requested(self, request: Request) -> None:
+        """The head of a handshake has come."""
+        raise NotImplementedError
+
+    def received(self, frame: WebSocketFrame) -> None:
+        """A frame has come."""
+        raise NotImplementedError
+
+    def finishing(self) -> None:
+        """Nothing more will be written."""
+        raise NotImplementedError
+
+    def failed(self) -> None:
+        """Work of this connection failed in a way that nobody foresaw."""
+        raise NotImplementedError
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        _bound_kernel_buffer(transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Request):
+                headers = [(name.lower(), value) for name, value in event.headers.raw_items()]
+                peer = get_remote_addr(self._transport) if self._transport is not None else None
+                self._address = self._door.address_of(peer[0] if peer else "", headers)
+                self.requested(event)
+            elif isinstance(event, WebSocketFrame):
+                self.received(event)
+        if self._ws.handshake_exc is not None:
+            self._unreadable(self._ws.handshake_exc)
+        self._flush()
+
+    def eof_received(self) -> None:
+        """The device is gone; the transport closes itself."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+
+    # the answer to the handshake
+
+    def open(self, request: Request) -> bool:
+        """Accept. False where it was no proper handshake."""
+        response = self._ws.accept(request)
+        if response.status_code != 101:
+            self.refuse(not_a_handshake(response.status_code, self._ws.handshake_exc))
+            return False
+        self._ws.send_response(response)
+        self._flush()
+        return True
+
+    def _unreadable(self, problem: Exception) -> None:
+        """uvicorn took the head for a request, `ServerProtocol` did not; what it would answer is plain text."""
+        self._ws.data_to_send()
+        if isinstance(problem, SecurityError):
+            self.refuse(HeadersTooLarge(f"request head: {problem}"))
+        else:
+            self.refuse(not_a_handshake(400, problem.__cause__ or problem))
+
+    def refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
+        """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        _log.info("session refused", address=self._address, error=type(error).__name__)
+        code = CLOSE_CODES.get(type(error))
+        if code is not None and request is not None and request.headers.get_all("Origin"):
+            if self.open(request):
+                self.close(code, str(error))
+            return
+        if not isinstance(error, Refused | Unavailable):
+            error = Unavailable()
+        self._transport.write(problem_response(error))
+        self._transport.close()
+
+    # frames out, and the end
+
+    def write(self, frame: Frame) -> None:
+        """At once; the transport says pause where it has too much."""
+        if self._transport is not None:
+            self._transport.write(frame.websocket)
+            if self._held:  # the welcome
+                self._held = False
+                self._transport.resume_reading()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Say goodbye, and wait a moment for the answer."""
+        try:
+            self._ws.send_close(code, reason[:120])
+        except InvalidState:
+            return  # the device was first
+        self._flush()
+        if self._transport is not None:
+            self._transport.resume_reading()  # for the answer
+            self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+
+    def _flush(self) -> None:
+        for data in self._ws.data_to_send():
+            if self._transport is None:
+                return
+            if data:
+                self._transport.write(data)
+            else:
+                self._finish(self._transport)
+
+    def _finish(self, transport: asyncio.Transport) -> None:
+        """All is said. Where we ended it, what the device still sends is read and forgotten: closed at once, its system
+        would throw our close frame away with the connection."""
+        self.finishing()
+        if self._ws.close_rcvd is None and transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        self._loop.call_later(CLOSE_TIMEOUT_S, transport.abort)
+
+    # what takes longer
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it in a task of the worker's."""
+        self._door.tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What nobody foresaw ends this connection, and not the worker with all the others."""
+        try:
+            await work
+        except Exception:
+            _log.exception("connection failed", address=self._address)
+            self.failed()
+
+
+def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
+    """Else up to 4 MB wait in the kernel for a device that reads slowly: its buffer here is empty, so it is pinged, and
+    the ping stands behind all of that for longer than it may take to answer."""
+    connection, option = transport.get_extra_info("socket"), getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from server import logs
 from server.api.application import application
 from server.api.http import BoundedHttp, RequestBounds
-from server.auth.address import client_address
+from server.auth.address import Way
 from server.auth.build import Authentication, build
 from server.auth.revocation import Revocations
 from server.broker.endpoint import Endpoint
@@ -99,7 +99,10 @@ class Worker:
             known.chain.revoke(grants)
             holders.revoke(grants)
 
-        revocations = Revocations(on_revoked=revoked, on_forgotten=hub.forget, held=holders.grants)
+        def held() -> set[str]:
+            return holders.grants() | known.chain.grants()
+
+        revocations = Revocations(on_revoked=revoked, on_forgotten=hub.forget, held=held)
         self._broker = broker = RedisBroker(
             endpoint,
             prefix=settings.store.prefix,
@@ -129,7 +132,7 @@ class Worker:
                 leases=leases,
                 wheel=wheel,
                 tasks=tasks,
-                address_of=client_address(settings.server.trusted_proxies),
+                way=Way(settings.server.trusted_proxies, tls=bool(settings.server.tls_certificate)),
                 base_path=settings.server.base_path,
                 allowed_origins=settings.gateway.allowed_origins,
                 cookie=known.cookie,
@@ -138,7 +141,7 @@ class Worker:
                 local_only=settings.dev,
             )
             state = {"door": door, "bounds": bounds}
-            app = application(settings, known, broker, metrics, door.address_of, lambda: self.ready, state)
+            app = application(settings, known, broker, metrics, door.way, lambda: self.ready, state)
             self._server = _Server(_uvicorn_config(settings, app), self._started, self._drain)
             try:
                 await self._server.serve(sockets=[self._listen])

@@ -28,6 +28,8 @@ Seq = NewType("Seq", int)
 DeviceId = NewType("DeviceId", str)
 """One app instance of an agent; made by `device_id`."""
 
+_UNFOLDED: Final = 256
+"""Characters that a name of 64 can have before it is composed; one composed has four at most."""
 _DEVICE = re.compile(r"[A-Za-z0-9._~:-]{1,64}")
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
 STORE_ID: Final = re.compile(r"[a-z0-9]{1,32}")
@@ -42,6 +44,8 @@ def device_id(text: str) -> DeviceId:
 
 
 def _fold(name: str, what: str) -> str:
+    if len(name) > _UNFOLDED:  # to compose a long text takes a time that grows with its square
+        raise BadRequest(f"{what} must have 1 to 64 characters, it has {len(name)}")
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
     if not 1 <= len(folded) <= 64:
         raise BadRequest(f"{what} must have 1 to 64 characters, it has {len(folded)}")

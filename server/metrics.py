@@ -9,7 +9,14 @@ from typing import Final
 
 SCHEMES: Final = ("basic", "soticket", "bearer", "web", "once", "other")
 RESULTS: Final = ("ok", "refused", "limited", "unavailable")
-LIMITS: Final = ("agent_requests", "address_requests", "agent_sessions", "worker_sessions", "failed_logins")
+LIMITS: Final = (
+    "agent_requests",
+    "address_requests",
+    "agent_sessions",
+    "web_sessions",
+    "worker_sessions",
+    "failed_logins",
+)
 
 
 def _zeros(labels: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], int]:

@@ -32,6 +32,8 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     """The other side leaves."""
+    TOO_BIG = 1009
+    """The device sent a frame over the limit: do not come back before it is mended."""
     INTERNAL_ERROR = 1011
     """We failed: come back with backoff."""
     RESTART = 1012
@@ -48,7 +50,7 @@ class CloseCode(IntEnum):
     @property
     def reconnect(self) -> bool:
         """Whether a client should connect again by itself."""
-        return self not in (CloseCode.FORBIDDEN, CloseCode.PROTOCOL_ERROR)
+        return self not in (CloseCode.TOO_BIG, CloseCode.FORBIDDEN, CloseCode.PROTOCOL_ERROR)
 
 
 class ErrorCode:

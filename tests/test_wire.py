@@ -102,7 +102,11 @@ def test_decode_refuses_nesting_that_is_too_deep() -> None:
 
 
 def test_close_codes_say_whether_to_come_back() -> None:
-    assert {code for code in CloseCode if not code.reconnect} == {CloseCode.FORBIDDEN, CloseCode.PROTOCOL_ERROR}
+    assert {code for code in CloseCode if not code.reconnect} == {
+        CloseCode.TOO_BIG,
+        CloseCode.FORBIDDEN,
+        CloseCode.PROTOCOL_ERROR,
+    }
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from server.api.problems import HANDLERS
 from server.api.session import BrowserSession, SyncTicket
 from server.api.status import Status
 from server.api.sync import SyncOnce
-from server.auth.address import ClientAddress
+from server.auth.address import Way
 from server.auth.build import Authentication
 from server.broker.base import Broker
 from server.metrics import Metrics
@@ -33,7 +33,7 @@ def application(
     known: Authentication,
     broker: Broker,
     metrics: Metrics,
-    address_of: ClientAddress,
+    way: Way,
     ready: Callable[[], bool],
     state: dict[str, Any],
 ) -> Starlette:
@@ -46,7 +46,7 @@ def application(
     guards = [Middleware(LocalHosts)] if settings.dev else []
     if settings.gateway.allowed_origins:
         guards.append(cors(settings.gateway.allowed_origins))
-    callers = Callers(known.chain, known.quota, address_of, settings.gateway.allowed_origins, known.cookie)
+    callers = Callers(known.chain, known.quota, way, settings.gateway.allowed_origins, known.cookie)
     base = settings.server.base_path
     routes = [*_for_agents(base, settings, known, broker, metrics, callers), *_for_anybody(base, settings, ready)]
     app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
@@ -70,7 +70,7 @@ def _for_agents(
         (HANDLED_ONE_PATH, NotificationHandled(handled), ["POST"]),
         (SYNC_PATH, SyncOnce(callers, broker), ["GET"]),
         (TICKET_PATH, SyncTicket(callers, known.web), ["POST"]),
-        (SESSION_PATH, BrowserSession(callers, known.web), ["POST", "DELETE"]),
+        (SESSION_PATH, BrowserSession(callers, known.web, known.quota, base), ["POST", "DELETE"]),
     )
     return [
         Route(f"{base}{tenant}{path}", endpoint, methods=methods)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from starlette.types import Scope as AsgiScope
 
 from server.api.head import Head, agent_name
-from server.auth.address import ClientAddress
-from server.auth.admission import identify
+from server.auth.address import Way
+from server.auth.admission import authorize, identify
 from server.auth.origins import origin_allowed
 from server.auth.principal import Authenticator, Principal, Scope
 from server.auth.quota import Quota
@@ -31,15 +31,20 @@ class Callers:
         self,
         authenticator: Authenticator,
         quota: Quota,
-        address_of: ClientAddress,
+        way: Way,
         allowed_origins: Sequence[str],
         cookie: str,
     ) -> None:
         self.cookie = cookie
         self._authenticator = authenticator
         self._quota = quota
-        self._address_of = address_of
+        self._way = way
         self._allowed_origins = allowed_origins
+
+    @property
+    def challenge(self) -> str:
+        """What `WWW-Authenticate` says."""
+        return self._authenticator.challenge
 
     async def caller(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
         """Who sends this request. `needs`: the scope it takes, None where any credentials do."""
@@ -58,9 +63,7 @@ class Callers:
 
     async def _identified(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
         def address() -> str:
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-            client = scope.get("client")
-            return self._address_of(client[0] if client else "", headers)
+            return self._way.address(*_peer(scope))
 
         self._quota.of_address(address)
         if head.origins and scope["method"] not in ("GET", "HEAD"):
@@ -68,12 +71,21 @@ class Callers:
         if head.credentials.authorization is None and head.credentials.web_session is not None:
             check_xsrf(head.credentials.web_session, head.xsrf)
         tenant = scope["path_params"].get("tenant")
-        principal = await identify(self._authenticator, head.credentials, address, needs, tenant)
+        principal = await identify(self._authenticator, head.credentials, address)
         self._quota.of_agent(principal.agent)
+        authorize(principal, needs, tenant)
         return principal
 
     def _check_origins(self, scope: AsgiScope, head: Head) -> None:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        encrypted = self._way.encrypted(*_peer(scope))
         for origin in head.origins:
-            if not origin_allowed(origin.decode("latin-1"), host, self._allowed_origins):
+            if not origin_allowed(origin.decode("latin-1"), host, self._allowed_origins, encrypted=encrypted):
                 raise Forbidden("this origin may not send requests here, see gateway.allowed_origins")
+
+
+def _peer(scope: AsgiScope) -> tuple[str, list[tuple[str, str]]]:
+    """Who is at the other end of the connection, and the headers as text."""
+    client = scope.get("client")
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return (client[0] if client else ""), headers

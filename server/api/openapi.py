@@ -76,6 +76,6 @@ def _schemes(secure_cookies: bool) -> Schema:
             "type": "apiKey",
             "in": "header",
             "name": "X-XSRF-TOKEN",
-            "description": f"The value of the cookie {XSRF_COOKIE}.",
+            "description": f"The value of the cookie {XSRF_COOKIE}, or `xsrf` of the answer that began the session.",
         },
     }

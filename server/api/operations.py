@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from server.api.shapes import AGENT, CURSOR, DEVICE, SCHEMAS, Schema, ref
+from server.api.shapes import AGENT, CURSOR, DEVICE, Schema, ref
 from server.auth.websession import XSRF_COOKIE
 from server.events import MAX_EVENTS
 from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
@@ -25,15 +25,18 @@ REFUSALS: Final = {
     400: "What was sent breaks a rule; the message names the value and the rule.",
     401: "No credentials, or wrong ones.",
     403: "These credentials do not allow it, or not for this tenant, agent or origin.",
+    404: "No such path. Of a path that is here: it was asked for with `Upgrade`, and is no websocket's.",
+    405: "Not this method; `Allow` says which.",
     408: "The request was not complete in time.",
     413: f"The body has too many bytes, or the batch more than {MAX_EVENTS} events.",
     415: "A content type, charset or coding that is not served, or none.",
-    429: "More requests, or failed logins, than a limit allows.",
+    429: "More requests, failed logins, or sessions of browsers than a limit allows.",
     431: "The headers have too many bytes.",
+    500: "The server failed; it is not known whether it happened, and may be repeated.",
     503: "The store did not answer, or there is too much to do: it happened whole or not at all, and may be repeated.",
 }
-_HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
-_EVERYWHERE: Final = (408, 431)
+_HEADERS_OF: Final = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}
+_EVERYWHERE: Final = (404, 405, 408, 431, 500)
 _SIGNED_IN: Final = (400, 401, 403, *_EVERYWHERE, 429, 503)
 _WITH_BODY: Final = (*_SIGNED_IN, 413, 415)
 _ANY_SCHEME: Final[list[Schema]] = [
@@ -44,6 +47,7 @@ _ANY_SCHEME: Final[list[Schema]] = [
     {"webSession": [], "xsrf": []},
 ]
 _ANOTHER: Final = "Another agent of the tenant, in UTF-8, percent-encoded; needs the scope agents:write."
+_FOR_THE_WEBSOCKET: Final = "With `Upgrade: websocket` the credentials, once, see `ticket`; without it no effect."
 _IF_NONE_MATCH: Final[Schema] = {
     "name": "If-None-Match",
     "in": "header",
@@ -73,7 +77,7 @@ def of_tenant(item: Schema) -> Schema:
 def _handled(name: str, summary: str) -> Schema:
     shapes = {
         "application/json-patch+json": f"{name}Patch",
-        "application/x-www-form-urlencoded": f"{name}Form" if f"{name}Form" in SCHEMAS else f"{name}Request",
+        "application/x-www-form-urlencoded": f"{name}Form",
     }
     content = {media: {"schema": ref(shapes.get(media, f"{name}Request"))} for media in CONTENT_TYPES}
     return {
@@ -99,6 +103,7 @@ def _sync() -> Schema:
         "parameters": [
             _parameter("query", "device", _pattern(DEVICE), "This device.", required=True),
             _parameter("query", "cursor", _pattern(CURSOR), "The last one that was stored. Absent: from now on."),
+            _parameter("query", "ticket", {"type": "string"}, _FOR_THE_WEBSOCKET),
             _IF_NONE_MATCH,
         ],
         "responses": {
@@ -114,8 +119,10 @@ def _ticket() -> Schema:
     return {
         "operationId": "ticket",
         "summary": "A ticket with which a browser opens one websocket.",
+        "description": "For the device that is named in the query or in a header; one of the two has to be there.",
         "parameters": [
-            _parameter("header", "X-Device-Id", _pattern(DEVICE), "The device; `?device=` does as well.", required=True)
+            _parameter("query", "device", _pattern(DEVICE), "The device, where there is no X-Device-Id."),
+            _parameter("header", "X-Device-Id", _pattern(DEVICE), "The device."),
         ],
         "responses": {"200": _json("Ticket", "It goes into the query, as `ticket`."), **_refusals(*_SIGNED_IN)},
         "security": _ANY_SCHEME,
@@ -123,7 +130,11 @@ def _ticket() -> Schema:
 
 
 def _sign_in() -> Schema:
-    cookies = {"Set-Cookie": _header(f"The session's, and a readable {XSRF_COOKIE}.", {"type": "string"})}
+    cookies = {
+        "Set-Cookie": _header(
+            f"The session's, and a readable {XSRF_COOKIE}, whose path is the base path.", {"type": "string"}
+        )
+    }
     return {
         "operationId": "beginSession",
         "summary": "Begin a browser's session.",

@@ -10,6 +10,7 @@ from starlette.types import Scope as AsgiScope
 from server.api.callers import Callers
 from server.api.head import Head, read_head
 from server.auth.principal import Scope
+from server.auth.quota import Quota
 from server.auth.websession import XSRF_COOKIE, WebSessions, xsrf_token
 from server.errors import Unauthenticated
 from server.problems import JSON
@@ -17,12 +18,14 @@ from server.wire import device_of
 
 
 class BrowserSession:
-    """``/api/v1/session``. POST, with any `Authorization`, begins one: the cookie that scripts can't read and
-    `XSRF-TOKEN`, which the page's requests give back as `X-XSRF-TOKEN`. DELETE, by the cookie, ends it."""
+    """``/api/v1/session``. POST, with any `Authorization`, begins one: the cookie that scripts can't read, and in the
+    answer and as a cookie the token that the page's requests give back as `X-XSRF-TOKEN`. DELETE ends it."""
 
-    def __init__(self, callers: Callers, sessions: WebSessions) -> None:
+    def __init__(self, callers: Callers, sessions: WebSessions, quota: Quota, base_path: str) -> None:
         self._callers = callers
         self._sessions = sessions
+        self._quota = quota
+        self._path = base_path or "/"
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"], self._callers.cookie)
@@ -34,27 +37,31 @@ class BrowserSession:
         if head.credentials.authorization is None:  # a session does not prolong itself
             head = head._replace(credentials=head.credentials._replace(web_session=None))
         principal = await self._callers.caller(scope, head, None)
+        self._quota.of_web_sessions(principal.agent)
         secret, left_s = await self._sessions.begin(principal)
-        response = Response(msgspec.json.encode({"expires": left_s}), media_type=None, headers={"content-type": JSON})
-        self._set(response, self._callers.cookie, secret, left_s, readable=False)
-        self._set(response, XSRF_COOKIE, xsrf_token(secret.encode()), left_s, readable=True)
+        xsrf = xsrf_token(secret.encode())
+        body = msgspec.json.encode({"expires": left_s, "xsrf": xsrf})
+        response = Response(body, media_type=None, headers={"content-type": JSON})
+        self._set(response, secret, xsrf, left_s)
         return response
 
     async def _end(self, scope: AsgiScope, head: Head) -> Response:
         secret = head.credentials.web_session
         if secret is None:
-            raise Unauthenticated("there is no session's cookie")
+            raise Unauthenticated("there is no session's cookie", self._callers.challenge)
         credentials = head.credentials._replace(authorization=None)
         await self._callers.caller(scope, head._replace(credentials=credentials), None)
         await self._sessions.end(secret)
         response = Response(status_code=204)
-        self._set(response, self._callers.cookie, "", 0, readable=False)
-        self._set(response, XSRF_COOKIE, "", 0, readable=True)
+        self._set(response, "", "", 0)
         return response
 
-    @staticmethod
-    def _set(response: Response, name: str, value: str, max_age_s: int, *, readable: bool) -> None:
-        response.set_cookie(name, value, max_age_s, path="/", secure=True, httponly=not readable, samesite="strict")
+    def _set(self, response: Response, secret: str, xsrf: str, max_age_s: int) -> None:
+        """`__Host-` wants the path to be ``/``; `XSRF-TOKEN` is a name that the CRM may use on this host as well."""
+        response.set_cookie(
+            self._callers.cookie, secret, max_age_s, path="/", secure=True, httponly=True, samesite="strict"
+        )
+        response.set_cookie(XSRF_COOKIE, xsrf, max_age_s, path=self._path, secure=True, samesite="strict")
 
 
 class SyncTicket:

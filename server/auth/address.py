@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from server.settings import is_loopback
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-ClientAddress = Callable[[str, Iterable[tuple[str, str]]], str]
-"""(peer, headers with lower-case names) → the client's address."""
+Headers = Iterable[tuple[str, str]]
+"""Names in lower case, and values."""
 
 
-def client_address(trusted_proxies: Sequence[str]) -> ClientAddress:
-    """A function that believes ``X-Forwarded-For`` from these proxies (addresses or networks) only.
+class Way:
+    """How requests come here: by which proxies, whose headers are believed, and by TLS of our own or theirs."""
 
-    The list is read from its end: each trusted hop vouches for the one before it, the first that is not trusted is the
-    client. Whatever is no address is not believed.
-    """
-    networks = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
+    def __init__(self, trusted_proxies: Sequence[str] = (), *, tls: bool = False) -> None:
+        """`trusted_proxies`: addresses or networks. `tls`: it ends here."""
+        self._networks = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
+        self._tls = tls
 
-    def trusted(address: str) -> bool:
-        try:
-            parsed: Address = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in networks)
-
-    def address_of(peer: str, headers: Iterable[tuple[str, str]]) -> str:
-        if not networks or not trusted(peer):
+    def address(self, peer: str, headers: Headers) -> str:
+        """The client's. ``X-Forwarded-For`` is read from its end: each trusted hop vouches for the one before it, the
+        first that is not trusted is the client. Whatever is no address is not believed."""
+        if not self._networks or not self._trusted(peer):
             return peer
         hops = [hop.strip() for name, value in headers if name == "x-forwarded-for" for hop in value.split(",")]
         for hop in reversed(hops):
@@ -38,11 +33,36 @@ def client_address(trusted_proxies: Sequence[str]) -> ClientAddress:
             except ValueError:
                 return peer
             peer = hop
-            if not trusted(hop):
+            if not self._trusted(hop):
                 break
         return peer
 
-    return address_of
+    def encrypted(self, peer: str, headers: Headers) -> bool:
+        """Whether the client is known to have come by TLS: ours, or that of a trusted proxy that says so."""
+        if self._tls:
+            return True
+        said = [value.split(",")[-1].strip().lower() for name, value in headers if name == "x-forwarded-proto"]
+        return said[-1:] in (["https"], ["wss"]) and self._trusted(peer)
+
+    def _trusted(self, address: str) -> bool:
+        try:
+            parsed: Address = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+
+def network_of(address: str) -> str:
+    """What counts as one address where something is counted: an IPv6 host chooses among 2⁶⁴, so its /64."""
+    try:
+        parsed: Address = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
 
 
 def is_local_host(host: str) -> bool:

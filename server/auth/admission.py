@@ -13,17 +13,11 @@ async def identify(
     authenticator: Authenticator,
     credentials: Credentials,
     address: Callable[[], str],
-    scope: Scope | None,
-    tenant: str | None,
 ) -> Principal:
-    """Who calls, and that it may. `address` is asked only where credentials have to be verified.
-
-    Raises as `Authenticator.authenticate` and `authorize` do.
-    """
+    """Who calls. `address` is asked only where credentials have to be verified. Raises as `authenticate` does."""
     principal = authenticator.cached(credentials)
     if principal is None:
         principal = await authenticator.authenticate(credentials, address())
-    authorize(principal, scope, tenant)
     return principal
 
 

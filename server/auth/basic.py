@@ -32,6 +32,9 @@ from server.auth.usersfile import UsersFile
 from server.errors import Unauthenticated, Unavailable
 
 THREADS: Final = 2
+LONGEST_NAME: Final = 256
+LONGEST_PASSWORD: Final = 1024
+"""Characters; composing a text takes a time that grows with the square of its length."""
 WAITING: Final = 200
 """Runs that may be under way or queued: at 0.1 s a run, as measured on two cores, the last waits for ten seconds."""
 
@@ -39,7 +42,10 @@ _HASHER: Final = argon2.PasswordHasher()
 
 
 def hash_password(password: str) -> str:
-    """The hash that a users file holds; 64 MiB and some tens of milliseconds. Raises nothing on a text of UTF-8."""
+    """The hash that a users file holds; 64 MiB and some tens of milliseconds. `ValueError` for one too long to be
+    taken."""
+    if len(password) > LONGEST_PASSWORD:
+        raise ValueError(f"the password has {len(password)} characters, limit is {LONGEST_PASSWORD}")
     return _HASHER.hash(_normal(password))
 
 
@@ -57,6 +63,8 @@ def parse(credentials: bytes) -> tuple[str, str]:
         raise Unauthenticated("Basic credentials must be the base64 of user:password in UTF-8") from None
     if not colon:
         raise Unauthenticated("Basic credentials must be the base64 of user:password, they have no colon")
+    if len(user) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:  # to compose them takes time, see `_normal`
+        raise Unauthenticated("user name or password is wrong")
     return user, _normal(password)
 
 
@@ -64,6 +72,7 @@ class Basic:
     """Verifies Basic credentials against users, whose names are compared without case. Belongs to one event loop."""
 
     challenge: Final = 'Basic realm="clearsync", charset="UTF-8"'
+    charged: Final = True
 
     def __init__(self, users: UsersFile, *, waiting: int = WAITING) -> None:
         self._file = users

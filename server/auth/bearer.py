@@ -50,6 +50,7 @@ class Bearer:
     """
 
     challenge: Final = 'Bearer realm="clearsync"'
+    charged: Final = False
 
     def __init__(
         self, settings: Jwt, keys: Sequence[Key], jwks: Jwks | None, *, wall: Callable[[], float] = time.time

@@ -25,7 +25,13 @@ from server.metrics import Metrics
 from server.settings import Settings
 from server.settings.schema import Limits
 
-NO_LIMITS = Limits(requests_per_agent_s=0, requests_per_address_s=0, sessions_per_agent=0, failed_logins_per_minute=0)
+NO_LIMITS = Limits(
+    requests_per_agent_s=0,
+    requests_per_address_s=0,
+    sessions_per_agent=0,
+    web_sessions_per_agent_minute=0,
+    failed_logins_per_minute=0,
+)
 """In development nobody is kept out."""
 
 
@@ -47,7 +53,7 @@ def build(
 ) -> Authentication:
     """Reads the files that settings name; `SettingsError` where they can't be used. Wants a running loop.
 
-    `on_revoked` is told the grants of users whose entry in the file has gone or changed.
+    `on_revoked` is told the grants that end here: of users whose entry in the file has gone or changed, of sign-outs.
     """
     limits = NO_LIMITS if settings.dev else settings.limits
     verifiers: dict[str, list[Verifier]] = {}
@@ -55,7 +61,7 @@ def build(
     if settings.dev:
         verifiers["basic"] = [Development()]
     elif settings.auth.users_file:
-        users = UsersFile(Path(settings.auth.users_file), on_revoked)
+        users = UsersFile(Path(settings.auth.users_file), on_revoked, lambda: chain.users_changed())
         verifiers["basic"] = [Basic(users)]
     if settings.auth.tickets or settings.dev:
         verifiers["soticket"] = [Tickets(vault)]
@@ -66,11 +72,14 @@ def build(
         for scheme in settings.upstream.schemes:
             verifiers.setdefault(scheme, []).append(Upstream(judge, scheme))
     stands = users.stands if users is not None else _nobody
-    web = WebSessions(vault, lambda grants: standing(vault, stands, grants), longest_s=settings.auth.web_session_s)
+    web = WebSessions(
+        vault, lambda grants: standing(vault, stands, grants), on_revoked, longest_s=settings.auth.web_session_s
+    )
     chain = Chain(
         verifiers,
         web=web,
         app_tokens=AppTokens(settings.auth.app_tokens) if settings.auth.app_tokens else None,
+        forwarded=settings.upstream.schemes if settings.upstream.url else (),
         attempts=Attempts(limits.failed_logins_per_minute) if limits.failed_logins_per_minute else None,
         metrics=metrics,
     )

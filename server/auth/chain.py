@@ -4,10 +4,14 @@
    be turned into credentials, nor tried out elsewhere.
 2. Verified credentials are good for `TTL_S`, at most until their principal expires, and no longer than its grants
    stand: `revoke` takes them out. What is revoked without our being told (another issuer's token) is out by the TTL.
-3. Refused credentials are refused again for `REFUSED_TTL_S` without a verification. The refused have a bound of their
-   own: a guesser can push out guesses, never those who are signed in.
+3. Refused credentials are refused again for `REFUSED_TTL_S` without a verification, or until the users have changed.
+   The refused have a bound of their own: a guesser can push out guesses, never those who are signed in.
 4. `Unavailable` is never remembered: it says nothing about the credentials.
 5. A grant that ends while credentials on it are being verified ends that too: what was read before no longer counts.
+6. Credentials are known by what they say, not by how it is spelt: else each way to spell them would be a verification.
+7. What counts as a failed sign-in is what can be guessed, or what the CRM is asked about. 256 random bits and
+   signatures can't be guessed: a page that goes on with a session that has ended must not lock its office out. Nor must
+   a program that repeats a wrong password: the address pays for the first, repeats are counted by themselves.
 """
 
 from __future__ import annotations
@@ -17,49 +21,44 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, NamedTuple
 
 from server import logs
+from server.auth.address import network_of
 from server.auth.apptokens import AppTokens
 from server.auth.attempts import Attempts
+from server.auth.cache import Principals, Remembered
 from server.auth.principal import Credentials, Principal
 from server.auth.verifier import Verifier
 from server.auth.websession import WebSessions
 from server.errors import Refused, TooManyRequests, Unauthenticated
+from server.limits import Rate
 from server.metrics import Metrics
 
 TTL_S: Final = 300.0
 KNOWN: Final = 100_000
 """Credentials verified and remembered; about 50 MB when full, each an agent of its own."""
-REFUSED_TTL_S: Final = 10.0
+REFUSED_TTL_S: Final = 60.0
 REFUSED: Final = 10_000
+LINES_PER_S: Final = 1.0
+LINES_BURST: Final = 60
+"""Lines in the log about refusals of one address."""
 _REVOKED: Final = 10_000
+_SPELT: Final = {"basic": b"Basic", "soticket": b"SOTicket", "bearer": b"Bearer"}
+"""As most callers spell their scheme: that way the hot path finds them at once."""
 
-V = TypeVar("V")
+
+class _Refusal(NamedTuple):
+    """`charged`: the first of them was a failed sign-in of its address."""
+
+    reason: str
+    charged: bool
+
+
 _log = logs.get("clearsync.auth")
-
-
-class _Remembered(Generic[V]):
-    """What is known of credentials by their hashes, at most `bound` of them: the oldest go first."""
-
-    __slots__ = ("bound", "entries")
-
-    def __init__(self, bound: int) -> None:
-        self.bound = bound
-        # ordered, as taking the first out of a plain dict walks over all that were taken out before
-        self.entries: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
-
-    def get(self, digest: bytes, now: float) -> V | None:
-        entry = self.entries.get(digest)
-        return entry[0] if entry and now < entry[1] else None
-
-    def put(self, digest: bytes, value: V, now: float, ttl_s: float) -> None:
-        self.entries[digest] = (value, now + ttl_s)
-        self.entries.move_to_end(digest)
-        while self.entries and (len(self.entries) > self.bound or next(iter(self.entries.values()))[1] <= now):
-            self.entries.popitem(last=False)
 
 
 class Chain:
@@ -71,6 +70,7 @@ class Chain:
         *,
         web: WebSessions | None = None,
         app_tokens: AppTokens | None = None,
+        forwarded: Collection[str] = (),
         attempts: Attempts | None = None,
         metrics: Metrics | None = None,
         known: int = KNOWN,
@@ -79,16 +79,19 @@ class Chain:
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`verifiers` by scheme in lower case, in the order of their challenges; of one scheme the first that claims
-        the credentials judges them. `app_tokens`: one of these is required with SoTicket."""
+        the credentials judges them. `app_tokens`: one of these is required with SoTicket. `forwarded`: the schemes
+        whose verifiers read the application token."""
         self._verifiers = verifiers
         self._all = list(dict.fromkeys(one for several in verifiers.values() for one in several))
-        self._challenge = ", ".join(dict.fromkeys(verifier.challenge for verifier in self._all))
+        self.challenge = ", ".join(dict.fromkeys(verifier.challenge for verifier in self._all))
         self._web = web
         self._app_tokens = app_tokens
+        self._app_token_schemes = {*forwarded, "soticket"} if app_tokens is not None else {*forwarded}
         self._attempts = attempts
         self._metrics = metrics or Metrics()
-        self._known: _Remembered[Principal] = _Remembered(known)
-        self._refused: _Remembered[str] = _Remembered(refused)
+        self._known = Principals(known)
+        self._refused: Remembered[_Refusal] = Remembered(refused)
+        self._lines = Rate(LINES_PER_S, LINES_BURST)
         self._revoked: OrderedDict[str, int] = OrderedDict()
         self._revocations = 0
         self._clock = clock
@@ -96,7 +99,7 @@ class Chain:
         self._keyed = hashlib.blake2b(key=os.urandom(32), digest_size=16)
 
     def cached(self, credentials: Credentials) -> Principal | None:
-        """See `Authenticator.cached`. The common path repeats `_digest` instead of calling it."""
+        """See `Authenticator.cached`. The common path takes what came as it is, which is how `_digest` spells it."""
         authorization, app_token, _ = credentials
         if authorization is None or app_token is not None:
             entry = self._known.entries.get(self._digest(credentials))
@@ -108,20 +111,20 @@ class Chain:
 
     async def authenticate(self, credentials: Credentials, address: str) -> Principal:
         """See `Authenticator.authenticate`."""
-        principal = self.cached(credentials)
-        if principal is not None:
-            return principal
         scheme = self._scheme(credentials)
         if not scheme:
-            raise Unauthenticated("credentials are missing", self._challenge)
-        return await self._counted(scheme, address, lambda: self._judged(scheme, credentials))
+            raise Unauthenticated("credentials are missing", self.challenge)
+        digest, now = self._digest(credentials), self._clock()
+        principal = self._known.get(digest, now)
+        if principal is not None:
+            return principal
+        return await self._counted(scheme, self._judged(scheme, credentials, digest, address))
 
     async def redeem(self, ticket: str, device: str, address: str) -> Principal:
         """See `Authenticator.redeem`."""
-        web = self._web
-        if web is None:
-            raise Unauthenticated("tickets are not served", self._challenge)
-        return await self._counted("once", address, lambda: self._standing(web.redeem(ticket.encode(), device)))
+        if self._web is None:
+            raise Unauthenticated("tickets are not served", self.challenge)
+        return await self._counted("once", self._once(ticket, device, address))
 
     def revoke(self, grants: frozenset[str]) -> None:
         """These stand no more: what was verified on them is forgotten."""
@@ -131,9 +134,15 @@ class Chain:
             self._revoked.move_to_end(grant)
         while len(self._revoked) > max(_REVOKED, len(grants)):
             self._revoked.popitem(last=False)
-        entries = self._known.entries
-        for digest in [d for d, (p, _) in entries.items() if not grants.isdisjoint(p.grants)]:
-            del entries[digest]
+        self._known.revoke(grants)
+
+    def users_changed(self) -> None:
+        """Who was refused may be a user now."""
+        self._refused.entries.clear()
+
+    def grants(self) -> set[str]:
+        """What the remembered stand on; for the comparison with the store."""
+        return self._known.grants()
 
     async def run(self) -> None:
         """What the verifiers have to do meanwhile, until cancelled."""
@@ -148,24 +157,38 @@ class Chain:
 
     # the way of credentials that are not known
 
-    async def _counted(self, scheme: str, address: str, judge: Callable[[], Awaitable[Principal]]) -> Principal:
-        """One attempt to sign in: bounded, and told to metrics and log."""
+    async def _counted(self, scheme: str, judging: Awaitable[Principal]) -> Principal:
+        """One attempt to sign in, as the metrics are told of it."""
         result = "unavailable"
         try:
-            async with self._attempts.attempt(address) if self._attempts is not None else nullcontext():
-                principal = await judge()
+            principal = await judging
             result = "ok"
             return principal
         except TooManyRequests:
             result = "limited"
             self._metrics.limited_total["failed_logins",] += 1
             raise
-        except Refused as error:
+        except Refused:
             result = "refused"
-            _log.info("sign-in refused", scheme=scheme, address=address, reason=str(error))
             raise
         finally:
             self._metrics.sign_ins_total[scheme, result] += 1
+
+    async def _once(self, ticket: str, device: str, address: str) -> Principal:
+        assert self._web is not None
+        try:
+            return await self._standing(self._web.redeem(ticket.encode(), device))
+        except Unauthenticated as error:
+            self._say("once", address, error)
+            raise Unauthenticated(str(error), self.challenge) from None
+        except Refused as error:
+            self._say("once", address, error)
+            raise
+
+    def _say(self, scheme: str, address: str, error: Refused) -> None:
+        """For who looks after the service, and has to see who knocks; bounded, as anybody can knock."""
+        if not self._lines.take(network_of(address), self._clock()):
+            _log.info("sign-in refused", scheme=scheme, address=address, reason=str(error))
 
     async def _standing(self, judging: Awaitable[Principal]) -> Principal:
         """Rule 5."""
@@ -175,49 +198,69 @@ class Chain:
             raise Unauthenticated("these credentials were revoked")
         return principal
 
-    async def _judged(self, scheme: str, credentials: Credentials) -> Principal:
-        digest = self._digest(credentials)
+    async def _judged(self, scheme: str, credentials: Credentials, digest: bytes, address: str) -> Principal:
         refused = self._refused.get(digest, self._clock())
         if refused is not None:
-            raise Unauthenticated(refused, self._challenge)
+            if refused.charged and self._attempts is not None:
+                self._attempts.repeat(address, digest)
+            raise Unauthenticated(refused.reason, self.challenge)
         try:
-            principal = await self._standing(self._verified(scheme, credentials))
+            verify, charged = self._way(scheme, credentials)
         except Unauthenticated as error:
-            self._refused.put(digest, str(error), self._clock(), REFUSED_TTL_S)
-            raise Unauthenticated(str(error), self._challenge) from None
+            self._say(scheme, address, error)
+            raise
+        charged = charged and self._attempts is not None
+        async with self._attempts.attempt(address) if self._attempts is not None and charged else nullcontext():
+            try:
+                principal = await self._standing(verify())
+            except Unauthenticated as error:
+                self._say(scheme, address, error)
+                self._refused.put(digest, _Refusal(str(error), charged), self._clock(), REFUSED_TTL_S)
+                raise Unauthenticated(str(error), self.challenge) from None
         ttl_s = TTL_S if principal.expires_at is None else min(TTL_S, principal.expires_at - self._wall())
         if ttl_s > 0:
             self._known.put(digest, principal, self._clock(), ttl_s)
         return principal
 
-    async def _verified(self, scheme: str, credentials: Credentials) -> Principal:
-        if scheme == "web" and self._web is not None and credentials.web_session is not None:
-            return await self._web.verify(credentials.web_session)
-        said = (credentials.authorization or b"").partition(b" ")[2].strip(b" ")
-        if scheme == "soticket" and self._app_tokens is not None and not self._app_tokens.knows(credentials.app_token):
-            raise Unauthenticated("SO-AppToken is missing or not known, SoTicket needs it here")
+    def _way(self, scheme: str, credentials: Credentials) -> tuple[Callable[[], Awaitable[Principal]], bool]:
+        """How such credentials are verified, and whether a failure is charged. `Unauthenticated` where none are."""
+        cookie, app_token = credentials.web_session, credentials.app_token
+        if scheme == "web" and self._web is not None and cookie is not None:
+            return partial(self._web.verify, cookie), False
+        said = _parts(credentials.authorization or b"")[1]
+        if scheme == "soticket" and self._app_tokens is not None and not self._app_tokens.knows(app_token):
+            raise Unauthenticated("SO-AppToken is missing or not known, SoTicket needs it here", self.challenge)
         for verifier in self._verifiers.get(scheme, ()):
             if verifier.claims(said):
-                return await verifier.verify(said, credentials.app_token)
+                return partial(verifier.verify, said, app_token), verifier.charged
         if scheme in self._verifiers:
-            raise Unauthenticated("these are not credentials of their scheme, in a form that is known here")
-        raise Unauthenticated("this scheme is not served, WWW-Authenticate names those that are")
+            told = "these are not credentials of their scheme, in a form that is known here"
+        else:
+            told = "this scheme is not served, WWW-Authenticate names those that are"
+        raise Unauthenticated(told, self.challenge)
 
     def _scheme(self, credentials: Credentials) -> str:
         """What the metrics call the way; empty where there are no credentials."""
         if credentials.authorization is None:
             return "web" if credentials.web_session is not None and self._web is not None else ""
-        scheme = credentials.authorization.partition(b" ")[0].decode("latin-1").lower()
+        scheme = _parts(credentials.authorization)[0]
         return scheme if scheme in self._verifiers else "other"
 
     def _digest(self, credentials: Credentials) -> bytes:
-        """No header holds a line feed, so no two credentials are the same bytes."""
+        """Rule 6. No header holds a line feed, so no two credentials are the same bytes."""
         authorization, app_token, web_session = credentials
         keyed = self._keyed.copy()
         if authorization is None:
             keyed.update(b"\n%b" % (web_session or b""))
-        elif app_token is None:
-            keyed.update(authorization)
-        else:
-            keyed.update(b"\n".join((authorization, app_token)))
+            return keyed.digest()
+        scheme, said = _parts(authorization)
+        keyed.update(b"%b %b" % (_SPELT.get(scheme, scheme.encode()), said))
+        if app_token is not None and scheme in self._app_token_schemes:
+            keyed.update(b"\n%b" % app_token)
         return keyed.digest()
+
+
+def _parts(authorization: bytes) -> tuple[str, bytes]:
+    """Scheme, in lower case, and credentials of an `Authorization`."""
+    scheme, _, credentials = authorization.strip(b" \t").partition(b" ")
+    return scheme.decode("latin-1").lower(), credentials.strip(b" \t")

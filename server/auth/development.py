@@ -17,6 +17,7 @@ class Development:
     """Takes any Basic user name with any password that is not empty, as an agent of tenant `dev` with all scopes."""
 
     challenge: Final = Basic.challenge
+    charged: Final = False
 
     def claims(self, credentials: bytes) -> bool:
         """All that is Basic."""

@@ -60,6 +60,11 @@ class Principal:
 class Authenticator(Protocol):
     """Turns credentials into a `Principal`."""
 
+    @property
+    def challenge(self) -> str:
+        """What `WWW-Authenticate` says: the schemes that are served."""
+        ...
+
     def cached(self, credentials: Credentials) -> Principal | None:
         """Who was verified by the same not long ago; None says nothing. The hot path: no I/O and no wait."""
         ...

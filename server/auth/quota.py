@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from server.auth.address import network_of
 from server.errors import TooManyRequests
 from server.events import AgentId
 from server.limits import Rate
@@ -18,6 +19,8 @@ class Quota:
     def __init__(self, limits: Limits, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._agents = _rate(limits.requests_per_agent_s, limits.requests_per_agent_burst)
         self._addresses = _rate(limits.requests_per_address_s, limits.requests_per_address_burst)
+        self._web_sessions = _rate(limits.web_sessions_per_agent_minute / 60, limits.web_sessions_per_agent_minute)
+        self._limits = limits
         self._metrics = metrics
         self._clock = clock
 
@@ -25,14 +28,26 @@ class Quota:
         """One request more of an agent that is known by now."""
         if self._agents is not None and (wait := self._agents.take(agent.tag, self._clock())):
             self._metrics.limited_total["agent_requests",] += 1
-            raise TooManyRequests("this agent sends more requests than it may", wait)
+            raise TooManyRequests(
+                f"this agent sends more than {self._limits.requests_per_agent_s} requests a second", wait
+            )
+
+    def of_web_sessions(self, agent: AgentId) -> None:
+        """One browser more that signs in: the store keeps it for hours."""
+        if self._web_sessions is not None and (wait := self._web_sessions.take(agent.tag, self._clock())):
+            self._metrics.limited_total["web_sessions",] += 1
+            raise TooManyRequests(
+                f"this agent signs in more than {self._limits.web_sessions_per_agent_minute} browsers a minute", wait
+            )
 
     def of_address(self, address: Callable[[], str]) -> None:
         """One request more from an address, before anything else is known of it."""
-        if self._addresses is not None and (wait := self._addresses.take(address(), self._clock())):
+        if self._addresses is not None and (wait := self._addresses.take(network_of(address()), self._clock())):
             self._metrics.limited_total["address_requests",] += 1
-            raise TooManyRequests("this address sends more requests than it may", wait)
+            raise TooManyRequests(
+                f"this address sends more than {self._limits.requests_per_address_s} requests a second", wait
+            )
 
 
-def _rate(per_s: int, burst: int) -> Rate | None:
+def _rate(per_s: float, burst: int) -> Rate | None:
     return Rate(per_s, burst) if per_s else None

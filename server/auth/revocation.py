@@ -75,10 +75,14 @@ class Revocations:
             try:
                 await self._compare(vault)
                 pause_s = FIRST_PAUSE_S
+                continue
             except Unavailable:
-                self._due.set()
-                await asyncio.sleep(random.uniform(0, pause_s))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pass
+            except Exception:
+                _log.exception("grants could not be compared with the store")
+            self._due.set()
+            await asyncio.sleep(random.uniform(0, pause_s))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _compare(self, vault: Vault) -> None:
         gone = await vault.gone([name for name in self._held() if name.startswith(_KEPT)])

@@ -10,12 +10,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
-
-from server import logs
 from server.auth.principal import Principal, Scope
-from server.auth.vault import Grant, Vault, decode, name_of, new_secret
-from server.errors import BadRequest, Unauthenticated
+from server.auth.vault import Grant, Vault, name_of, new_secret, read
+from server.errors import Unauthenticated
 from server.events import AgentId
 
 KIND: Final = "ticket"
@@ -23,7 +20,6 @@ KIND: Final = "ticket"
 PREFIX: Final = "cs1."
 
 _FORM: Final = re.compile(rb"cs1\.[A-Za-z0-9_-]{43}")
-_log = logs.get("clearsync.auth")
 
 
 def issue(agent: AgentId, scopes: Iterable[Scope], ttl_s: float, now: float) -> tuple[str, str, Grant]:
@@ -37,6 +33,7 @@ class Tickets:
     """Implements `Verifier` for SoTicket. `wall` is Unix time in seconds."""
 
     challenge: Final = 'SoTicket realm="clearsync"'
+    charged: Final = False
 
     def __init__(self, vault: Vault, wall: Callable[[], float] = time.time) -> None:
         self._vault = vault
@@ -52,7 +49,8 @@ class Tickets:
             raise _unknown()
         name = name_of(KIND, credentials.decode())
         value = await self._vault.get(name)
-        principal = _principal(name, value) if value is not None else None
+        found = read(name, value) if value is not None else None
+        principal = found[1] if found else None
         # the store's clock takes it out, and may be behind ours
         if principal is None or principal.expires_at is None or principal.expires_at <= self._wall():
             raise _unknown()
@@ -63,14 +61,6 @@ class Tickets:
 
     async def close(self) -> None:
         """Nothing to give back."""
-
-
-def _principal(name: str, value: bytes) -> Principal | None:
-    try:
-        return decode(value).principal(name)
-    except (msgspec.DecodeError, UnicodeDecodeError, BadRequest):
-        _log.error("no grant in the store", id=name.removeprefix(f"{KIND}:")[:12], length=len(value))
-        return None
 
 
 def _unknown() -> Unauthenticated:

@@ -18,6 +18,8 @@ _FORM: Final = re.compile(rb"[!-~](?:[ -~]{0,%d}[!-~])?" % (CREDENTIALS_BYTES - 
 class Upstream:
     """The `Verifier` of one scheme; closing one closes the `Judge`, and so all of its schemes."""
 
+    charged: Final = True
+
     def __init__(self, judge: Judge, scheme: str) -> None:
         self.challenge: Final = SCHEMES[scheme][1]
         self._judge = judge

@@ -91,6 +91,8 @@ def _user(name: str, entry: object) -> User:
     if not isinstance(entry, dict):
         raise ValueError("must be a table with hash and tenant")
     for key in entry:
+        if key == "password":
+            raise ValueError("unknown key password: it is hash, and its value is from `clearsync hash-password`")
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             raise ValueError(f"unknown key {key}" + (f", did you mean {near[0]}?" if near else ""))

@@ -39,13 +39,15 @@ class UsersFile:
         self,
         path: Path,
         on_revoked: Callable[[frozenset[str]], None],
+        on_reloaded: Callable[[], None] = lambda: None,
         *,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Reads it; raises `SettingsError`. `on_revoked` gets grants that stand no more, is called on the loop and may
-        not raise. `pause` is called in the thread."""
+        """Reads it; raises `SettingsError`. `on_revoked` gets grants that stand no more, `on_reloaded` is told of
+        every change; both are called on the loop and may not raise. `pause` is called in the thread."""
         self._path = path
         self._on_revoked = on_revoked
+        self._on_reloaded = on_reloaded
         self._pause = pause
         self._asked = asyncio.Event()
         self._problem = ""
@@ -75,7 +77,10 @@ class UsersFile:
                     await self._asked.wait()
             asked = self._asked.is_set()
             self._asked.clear()
-            await self.look(anyway=asked)
+            try:
+                await self.look(anyway=asked)
+            except Exception:  # such as no thread to be had; the next look may have one
+                _log.exception("users file could not be looked at")
 
     async def look(self, *, anyway: bool = False) -> None:
         """Read the file if it has changed, or `anyway`. What `run` does each time."""
@@ -111,6 +116,7 @@ class UsersFile:
         revoked = self._grants - grants
         self._users, self._grants = users, grants
         _log.info("users file reloaded", users=len(users), added=added, changed=changed, removed=removed)
+        self._on_reloaded()
         if revoked:
             self._on_revoked(revoked)
 

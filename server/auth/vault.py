@@ -12,10 +12,14 @@ from typing import Final, Protocol, Self
 
 import msgspec
 
+from server import logs
 from server.auth.principal import Principal, Scope
+from server.errors import BadRequest
 from server.events import AgentId
 
 SECRET_BYTES: Final = 32
+
+_log = logs.get("clearsync.auth")
 
 
 def new_secret() -> str:
@@ -64,6 +68,17 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         """Who comes with this grant, which is kept under `name`."""
         agent = AgentId.of(self.tenant, self.agent)
         return Principal(agent, frozenset(self.scopes), self.expires_at, (name, *self.on))
+
+
+def read(name: str, value: bytes) -> tuple[Grant, Principal] | None:
+    """What is kept under `name`, and who comes with it; None, and a line in the log, where it is no grant."""
+    try:
+        grant = decode(value)
+        return grant, grant.principal(name)
+    except (msgspec.DecodeError, UnicodeDecodeError, BadRequest):
+        kind, _, digest = name.partition(":")
+        _log.error("no grant in the store", kind=kind, id=digest[:12], length=len(value))
+        return None
 
 
 encode: Final = msgspec.json.Encoder().encode

@@ -15,6 +15,12 @@ class Verifier(Protocol):
         """Its part of `WWW-Authenticate`."""
         ...
 
+    @property
+    def charged(self) -> bool:
+        """Whether credentials that it refuses are a failed sign-in, which is limited: they may be a guess, or they cost
+        others something. A token of 256 random bits, or with a signature, is neither."""
+        ...
+
     def claims(self, credentials: bytes) -> bool:
         """Whether credentials (the part after the scheme) have the form that it verifies; cheap, and proves nothing."""
         ...

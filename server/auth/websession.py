@@ -18,11 +18,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-import msgspec
-
-from server import logs
 from server.auth.principal import Principal
-from server.auth.vault import Grant, Vault, decode, encode, name_of, new_secret
+from server.auth.vault import Grant, Vault, encode, name_of, new_secret, read
 from server.errors import Forbidden, Unauthenticated
 
 XSRF_COOKIE: Final = "XSRF-TOKEN"
@@ -31,7 +28,6 @@ ONCE_S: Final = 30
 """Seconds for which a ticket waits to open its websocket."""
 
 _SECRET: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
-_log = logs.get("clearsync.auth")
 
 Standing = Callable[[tuple[str, ...]], Awaitable[bool]]
 """Whether all of these grants stand."""
@@ -68,9 +64,16 @@ class WebSessions:
     """The sessions of browsers, and the one-use tickets for websockets. `wall`: Unix time in seconds."""
 
     def __init__(
-        self, vault: Vault, standing: Standing, *, longest_s: float, wall: Callable[[], float] = time.time
+        self,
+        vault: Vault,
+        standing: Standing,
+        on_revoked: Callable[[frozenset[str]], None],
+        *,
+        longest_s: float,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._vault = vault
+        self._on_revoked = on_revoked
         self._standing = standing
         self._longest_s = longest_s
         self._wall = wall
@@ -81,12 +84,13 @@ class WebSessions:
 
     async def verify(self, secret: bytes) -> Principal:
         """Who a cookie's value is. Raises `Unauthenticated`, `Unavailable`."""
-        name, grant = await self._grant("web", secret, self._vault.get)
-        return grant.principal(name)
+        return (await self._found("web", secret, self._vault.get))[1]
 
     async def end(self, secret: bytes) -> None:
         """The session is over, and its websockets are closed, at every worker. Raises `Unavailable`."""
-        await self._vault.revoke(name_of("web", secret.decode("latin-1")))
+        name = name_of("web", secret.decode("latin-1"))
+        await self._vault.revoke(name)
+        self._on_revoked(frozenset((name,)))  # whether we hear the announcement or not
 
     async def once(self, principal: Principal, device: str) -> tuple[str, int]:
         """A ticket that opens one websocket of `device`: it, and for how many seconds. Raises `Unavailable`."""
@@ -97,10 +101,10 @@ class WebSessions:
 
         Raises `Unauthenticated`, `Forbidden` for another device, `Unavailable`.
         """
-        _, grant = await self._grant("once", ticket, self._vault.take)
+        grant, principal = await self._found("once", ticket, self._vault.take)
         if grant.device != device:
             raise Forbidden("the ticket is another device's")
-        return replace(grant.principal(""), expires_at=grant.until or None, grants=grant.on)
+        return replace(principal, expires_at=grant.until or None, grants=grant.on)
 
     async def _give(self, kind: str, principal: Principal, ttl_s: float, device: str = "") -> tuple[str, int]:
         now = self._wall()
@@ -112,21 +116,18 @@ class WebSessions:
         await self._vault.put(name_of(kind, secret), encode(grant), left_s)
         return secret, int(left_s)
 
-    async def _grant(
+    async def _found(
         self, kind: str, secret: bytes, fetch: Callable[[str], Awaitable[bytes | None]]
-    ) -> tuple[str, Grant]:
+    ) -> tuple[Grant, Principal]:
         what = "ticket" if kind == "once" else "session"
         if not _SECRET.fullmatch(secret):
             raise Unauthenticated(f"{what} is not one that this service gave")
         name = name_of(kind, secret.decode())
         value = await fetch(name)
-        if value is None:
+        found = read(name, value) if value is not None else None
+        if found is None:
             raise Unauthenticated(f"{what} is not known, or not any more")
-        try:
-            grant = decode(value)
-        except msgspec.DecodeError:
-            _log.error("a grant in the store can't be read", kind=kind)
-            raise Unauthenticated(f"{what} is not known, or not any more") from None
+        grant = found[0]
         if grant.expires_at <= self._wall() or not await self._standing(grant.on):
             raise Unauthenticated(f"{what} has expired, or what it stood on has ended")
-        return name, grant
+        return found

@@ -58,7 +58,7 @@ class Leases:
         no limit."""
         self._link = link
         self._prefix = prefix
-        self._limit = limit
+        self.limit = limit
         self._lease_ms = round(lease_s * 1000)
         self._script = Script("lease.lua")
         self._nonce = secrets.token_hex(8)
@@ -77,10 +77,10 @@ class Leases:
         Raises `Unavailable`; a lease that was made all the same ends by itself. Where the caller gives up it is
         released.
         """
-        lease = Lease(agent, next(self._numbers), held=self._limit > 0)
+        lease = Lease(agent, next(self._numbers), held=self.limit > 0)
         if not lease.held:
             return lease
-        asked = self._ask(self._meet(), [lease], self._limit)
+        asked = self._ask(self._meet(), [lease], self.limit)
         try:
             granted = await asyncio.shield(asked)
         except asyncio.CancelledError:

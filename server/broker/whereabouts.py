@@ -41,7 +41,7 @@ class Whereabouts(msgspec.Struct, frozen=True):
     def make(cls) -> Self:
         """A new folder that only this user may enter, in the first place where the path is short enough."""
         # XDG_RUNTIME_DIR only where it must be: it goes with the user's last login, and a server may stay.
-        places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp"]
+        places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp"]  # nosec B108 # a new folder in it, by mkdtemp, that only this user may enter
         for place in filter(os.path.isabs, places):
             with contextlib.suppress(OSError):
                 folder = tempfile.mkdtemp(prefix=_FOLDER, dir=place)

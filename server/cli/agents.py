@@ -15,6 +15,9 @@ def agent_of(text: str) -> AgentId:
         raise BadRequest(f"agent is {text!r}, it must be TENANT/NAME, such as acme/ada; a / in a name is written %2F")
     try:
         return AgentId.of(*(unquote(part, errors="strict") for part in parts))
+    except BadRequest as error:
+        problem = str(error).replace("associate", "name", 1)  # what it is called where it is typed
+        raise BadRequest(f"agent is {text!r}, its {problem}") from None
     except UnicodeDecodeError:
         raise BadRequest(f"agent is {text!r}, its percent-encoding must be that of UTF-8") from None
 

@@ -31,7 +31,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints what was erased. To repeat it is safe, and tells the workers once more."""
+    """Prints what was erased. 0 also where nothing was: nothing is what was wanted. To repeat it is safe, and tells the
+    workers once more."""
     agent = agent_of(args.agent)
     settings = store_settings(args, os.environ)
     if not args.yes and not _confirmed(agent):
@@ -43,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
         store.revoke(names)
         events = store.erase(agent)
         written = store.write_anew()
-    kinds = Counter(name.partition(":")[0] for name in names)
-    counts = [_counted(events, "handled event"), *(_counted(kinds[kind], what) for kind, what in KINDS.items())]
-    print(f"erased {shown(agent)}: {', '.join(counts)}")
+    if events or names:
+        kinds = Counter(name.partition(":")[0] for name in names)
+        counts = [_counted(events, "handled event"), *(_counted(kinds[kind], what) for kind, what in KINDS.items())]
+        print(f"erased {shown(agent)}: {', '.join(counts)}")
+    else:
+        print(f"nothing was found of {shown(agent)}")
     if not written:
         print("clearsync: the store's file has it until it is written anew, repeat this in a minute", file=sys.stderr)
     return 0

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from server.cli.cursors import CursorStore, state_dir
@@ -44,7 +44,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "listen",
         help="be one device of a user: show clears as they arrive",
         description="Be one device of a user: show clears as they arrive, also those that came while it was away. "
-        "It goes on until Ctrl-C (exit code 0); exit code 1 where the server refuses it.",
+        "It goes on until Ctrl-C (exit code 0; 130 where it still asks for the password); exit code 1 where the server "
+        "refuses it.",
     )
     add_arguments(parser)
     parser.add_argument(
@@ -64,11 +65,17 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Listen until Ctrl-C or a refusal. A reader that goes away (``| head``) is a normal end too."""
     device, where = device_id(args.device), remote(args)
+
+    def act(where: Remote) -> None:
+        # In here only: Ctrl-C where the password is asked for means no.
+        try:
+            asyncio.run(listen(where, device, args.cursor, _show(args, where)))
+        except KeyboardInterrupt:  # its only ordinary end
+            if sys.stdout.isatty():
+                print()  # after the terminal's ^C
+
     try:
-        signed_in(where, lambda where: asyncio.run(listen(where, device, args.cursor, _show(args, where))))
-    except KeyboardInterrupt:  # its only ordinary end
-        if sys.stdout.isatty():
-            print()  # after the terminal's ^C
+        signed_in(where, act)
     except BrokenPipeError:
         # Python flushes stdout once more at exit, and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,8 +110,8 @@ async def listen(where: Remote, device: str, cursor: str | None, show: Show) -> 
 
 def _tell_end(welcome: Welcome, show: Show) -> None:
     if welcome.expires is not None and 0 <= welcome.expires <= FORESEEN_S:
-        end = datetime.now().astimezone() + timedelta(seconds=welcome.expires)
-        show.note(f"the credentials expire at {end:%Y-%m-%d %H:%M:%S}, in {welcome.expires:.0f} s")
+        end = datetime.now(UTC) + timedelta(seconds=welcome.expires)
+        show.note(f"the credentials expire at {end:%Y-%m-%dT%H:%M:%SZ}, in {welcome.expires:.0f} s")
 
 
 def _remember(store: CursorStore, note: Callable[[str], None]) -> Callable[[str], None]:

@@ -27,13 +27,15 @@ ID_LENGTH: Final = 12
 class Remote:
     """A server and the credentials for it: user and password, or a ticket alone.
 
-    `assumed`: nobody gave the password, it is the one for development. `insecure`: plain http beyond this machine.
+    `app_token`: the application's, which goes with either. `assumed`: nobody gave the password, it is the one for
+    development. `insecure`: plain http beyond this machine.
     """
 
     url: str
     user: str = ""
     password: str = field(default="", repr=False)
     ticket: str = field(default="", repr=False)
+    app_token: str = field(default="", repr=False)
     assumed: bool = False
     insecure: bool = False
 
@@ -45,13 +47,15 @@ class Remote:
 
     def client(self, **options: Any) -> Client:
         """A client of that server; `options` are `Client`'s. Raises `BadRequest`."""
+        options |= {"app_token": self.app_token or None, "insecure": self.insecure}
         if self.ticket:
-            return Client(self.url, authorization=f"SoTicket {self.ticket}", insecure=self.insecure, **options)
-        return Client(self.url, user=self.user, password=self.password, insecure=self.insecure, **options)
+            return Client(self.url, authorization=f"SoTicket {self.ticket}", **options)
+        return Client(self.url, user=self.user, password=self.password, **options)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--url``, ``--user`` and ``--password`` or ``--ticket``, each also from the environment; ``--insecure-http``."""
+    """``--url``, ``--user`` and ``--password`` or ``--ticket``, ``--app-token``, each also from the environment;
+    ``--insecure-http``."""
     parser.add_argument("--url", help=f"the server, with its base path (CLEARSYNC_URL; default {DEFAULT_URL})")
     parser.add_argument("--user", help="who you are there (CLEARSYNC_USER)")
     parser.add_argument(
@@ -65,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "others see your command line",
     )
     parser.add_argument(
+        "--app-token",
+        help="the application's token, where the server wants one with a ticket (SO-AppToken); better in "
+        "CLEARSYNC_APP_TOKEN, others see your command line",
+    )
+    parser.add_argument(
         "--insecure-http", action="store_true", help="send the credentials by plain http also to another machine"
     )
 
@@ -73,19 +82,24 @@ def remote(args: argparse.Namespace) -> Remote:
     """Flags over environment over default. Raises `BadRequest` where a value is missing or malformed."""
     url, insecure = checked_url(args.url or os.environ.get("CLEARSYNC_URL") or DEFAULT_URL), args.insecure_http
     check_exposure(url, insecure=insecure, remedy="--insecure-http")
+    app_token = args.app_token or os.environ.get("CLEARSYNC_APP_TOKEN") or ""
+    return replace(_with_credentials(args, url), insecure=insecure, app_token=app_token)
+
+
+def _with_credentials(args: argparse.Namespace, url: str) -> Remote:
     if ticket := _ticket(args):
-        return Remote(url, ticket=ticket, insecure=insecure)
+        return Remote(url, ticket=ticket)
     user = args.user or os.environ.get("CLEARSYNC_USER")
     if not user:
         raise BadRequest("user is missing: give --user or CLEARSYNC_USER, or a ticket in CLEARSYNC_TICKET")
     given = args.password or os.environ.get("CLEARSYNC_PASSWORD")
     if given:
-        return Remote(url, user, given, insecure=insecure)
+        return Remote(url, user, given)
     if is_loopback(url):
         return Remote(url, user, DEV_PASSWORD, assumed=True)
     if not sys.stdin.isatty():
         raise BadRequest(MISSING)
-    return Remote(url, user, _asked(user, url), insecure=insecure)
+    return Remote(url, user, _asked(user, url))
 
 
 def _ticket(args: argparse.Namespace) -> str | None:
@@ -127,12 +141,18 @@ def signed_in(where: Remote, act: Callable[[Remote], None]) -> None:
 
 
 def _advised(where: Remote, error: CredentialsRefused) -> CredentialsRefused:
-    if where.ticket:
+    # The server has no more than its words to tell these apart by.
+    if error.code == 401 and "SO-AppToken" in str(error):
+        what = "the right one" if where.app_token else "the application's token"
+        advice = f"give {what} in CLEARSYNC_APP_TOKEN, or with --app-token"
+    elif where.ticket:
         advice = "make a ticket with `clearsync token issue` and give it in CLEARSYNC_TICKET"
-    elif where.assumed:
-        advice = f"no password was given, {DEV_PASSWORD!r} was tried: give --password or CLEARSYNC_PASSWORD"
     elif error.code == 401:
-        return error
+        if not where.assumed:
+            return error
+        advice = f"no password was given, {DEV_PASSWORD!r} was tried: give --password or CLEARSYNC_PASSWORD"
+    elif "was forgotten" in str(error):
+        advice = "what was kept of it is erased, start again to begin anew"
     else:
         advice = "start again, with the new password if it was changed"
     return CredentialsRefused(f"{error}; {advice}", error.code)

@@ -74,7 +74,10 @@ def _located(settings: Settings) -> tuple[str, str]:
         return url, f"the store at {masked_url(url)} can't be used"
     noted = Whereabouts.read(data_dir)
     if noted is None:
-        raise StoreError(f"no service runs on {data_dir}: start clearsync serve, or give its --data-dir or --store")
+        raise StoreError(
+            f"no service runs on {data_dir}: run this with the same --store, --data-dir or --config as "
+            "clearsync serve, while that runs"
+        )
     if not noted.is_private():
         raise StoreError(f"the embedded store of {data_dir} is not this user's, run this as the user that serves")
     return f"unix://{noted.socket}", f"the embedded store of {data_dir} can't be used, does clearsync serve run"

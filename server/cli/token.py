@@ -69,7 +69,10 @@ def run_issue(args: argparse.Namespace) -> int:
         store.put(name, grant)
     print(ticket)
     if not settings.auth.tickets:  # the service may have other settings than this command: it is not for us to refuse
-        _say("auth.tickets is off in these settings, a service with the same refuses this ticket")
+        _say(
+            "auth.tickets is off in these settings: a service with the same refuses this ticket, unless it runs "
+            "with --dev"
+        )
     if sys.stdout.isatty() and sys.stderr.isatty():
         _say(f"for {shown(agent)} until {_time(grant.expires_at)}; send it as Authorization: SoTicket …")
     return 0

@@ -32,7 +32,7 @@ from websockets.typing import Subprotocol
 
 from server.client.address import base_url, check_exposure, is_loopback
 from server.client.connection import Connection, Timing
-from server.client.credentials import authorization_of, checked
+from server.client.credentials import authorization_of, checked, checked_app_token, headers_of
 from server.client.frames import Clear, HandledEvent, Received, Reset, Welcome
 from server.client.reporting import USER_AGENT, Reporter
 from server.client.retry import LOST, Backoff, ClientError, NotConnected, RequestRefused, Retry, judge
@@ -55,11 +55,11 @@ class Client:
     """One device of one agent. Use it with ``async with``; a task may listen while others call `handled` and `check`.
 
     `url`: where the server is, ``http`` or ``https``, with its base path if it has one. Credentials are `user` and
-    `password`, or `authorization`, a whole header like ``SoTicket …`` or ``Bearer …``. `insecure`: they may leave this
-    machine by plain http. `device`: needed to listen, and the origin of what `handled` reports. `cursor`: where to go
-    on from; None = from now, "0" = all that is retained. `on_cursor` is told each new position once its frame has been
-    applied; `on_retry` why the connection is down and how many seconds until the next try. Raises `BadRequest` for a
-    value that no server takes.
+    `password`, or `authorization`, a whole header like ``SoTicket …`` or ``Bearer …``; `app_token` goes with them where
+    the server wants one (`SO-AppToken`). `insecure`: they may leave this machine by plain http. `device`: needed to
+    listen, and the origin of what `handled` reports. `cursor`: where to go on from; None = from now, "0" = all that is
+    retained. `on_cursor` is told each new position once its frame has been applied; `on_retry` why the connection is
+    down and how many seconds until the next try. Raises `BadRequest` for a value that no server takes.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Client:
         user: str | None = None,
         password: str | None = None,
         authorization: str | None = None,
+        app_token: str | None = None,
         insecure: bool = False,
         device: str | None = None,
         cursor: str | None = None,
@@ -84,6 +85,7 @@ class Client:
         self.cursor = None if cursor is None else str(Cursor.parse(cursor))
         """The position after the last frame that was applied."""
         self._authorization = authorization_of(user, password, authorization)
+        self._app_token = None if app_token is None else checked_app_token(app_token)
         self._on_cursor = on_cursor
         self._on_retry = on_retry
         self._timing = timing or Timing()
@@ -148,7 +150,7 @@ class Client:
         batch = Batch(events)
         check_count(len(batch))
         origin = self.device if device is None else device_id(device)
-        await self._reporter.report(batch, origin, lambda: self._authorization)
+        await self._reporter.report(batch, origin, self._credentials)
 
     async def check(self, events: Iterable[Event]) -> tuple[HandledEvent, ...]:
         """Those of `events` that are handled already, with the time: a clear can arrive before its notification.
@@ -178,6 +180,9 @@ class Client:
         self._authorization = renewed
         return expires_s
 
+    def _credentials(self) -> dict[str, str]:
+        return headers_of(self._authorization, self._app_token)
+
     def _connected(self) -> Connection:
         if self._connection is None:
             raise NotConnected("no connection is open")
@@ -193,7 +198,7 @@ class Client:
         socket = await _Connect(
             f"ws{self.url.removeprefix('http')}{SYNC_PATH}?{urlencode(query)}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers={"Authorization": self._authorization},
+            additional_headers=self._credentials(),
             user_agent_header=USER_AGENT,
             compression=None,
             proxy=None if is_loopback(self.url) else True,

@@ -1,4 +1,4 @@
-"""Who is asking, as the value of the `Authorization` header."""
+"""Who is asking, as the headers that say so: `Authorization`, and where a server wants one, `SO-AppToken`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from server.errors import BadRequest
 
 _FORM: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~](?:[ -~]*[!-~])?")
 """RFC 9110, 11.4: a scheme, a space, and what is printable ASCII to its end."""
+_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def authorization_of(user: str | None, password: str | None, authorization: str | None) -> str:
@@ -31,6 +32,19 @@ def checked(authorization: str) -> str:
     if not _FORM.fullmatch(authorization):
         raise BadRequest("authorization must be like 'Bearer <token>' or 'SoTicket <ticket>', in printable ASCII")
     return authorization
+
+
+def checked_app_token(app_token: str) -> str:
+    """The same, where it can be a header's value; else `BadRequest`, which does not quote it."""
+    if not _VALUE.fullmatch(app_token):
+        raise BadRequest("app_token must be printable ASCII, without a space at either end")
+    return app_token
+
+
+def headers_of(authorization: str, app_token: str | None) -> dict[str, str]:
+    """What a request carries to say who sends it."""
+    headers = {"Authorization": authorization}
+    return headers if app_token is None else headers | {"SO-AppToken": app_token}
 
 
 def _basic(user: str, password: str) -> str:

@@ -38,21 +38,23 @@ class Reporter:
         self._sleep = sleep
         self._http: httpx2.AsyncClient | None = None
 
-    async def report(self, batch: Batch, origin: DeviceId | None, authorization: Callable[[], str]) -> None:
-        """The batch is in the store when this returns. `authorization` is asked before each try.
+    async def report(self, batch: Batch, origin: DeviceId | None, credentials: Callable[[], dict[str, str]]) -> None:
+        """The batch is in the store when this returns. `credentials`, headers, are asked for before each try.
 
-        Raises `ServerUnavailable` after a few tries, or what the server refused it with.
+        Raises `ServerUnavailable` after a few tries, or at once where the server wants a longer wait than is worth it,
+        which it names; or what the server refused it with.
         """
         headers = {"Content-Type": "application/json"} | ({"X-Device-Id": origin} if origin else {})
         body = b'{"NotificationEvents":%b}' % batch.json
         backoff = Backoff(self._timing.backoff_base_s, self._timing.backoff_cap_s, self._random)
         for left in reversed(range(self._timing.handled_tries)):
-            retry = await self._post(body, headers | {"Authorization": authorization()})
+            retry = await self._post(body, headers | credentials())
             if retry is None:
                 return
             wait_s = retry.at_least_s + backoff.next_s()
             if not left or wait_s > self._timing.handled_longest_wait_s:
-                raise ServerUnavailable(retry.reason, retry.code)
+                later = f"; come back in {retry.at_least_s:g} s" if retry.at_least_s else ""
+                raise ServerUnavailable(retry.reason + later, retry.code)
             await self._sleep(wait_s)
 
     async def close(self) -> None:

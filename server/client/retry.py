@@ -3,9 +3,9 @@
 ClientError                 of `ClearsyncError`
 ├── CredentialsRefused      401, 4001: nobody we know, or not any more
 ├── AccessRefused           403, 4003: known, and not allowed this
-├── RequestRefused          400, 404, 413, 4009 …: the same request would be refused again
+├── RequestRefused          400, 404, 413, 1009, 4009 …: the same request would be refused again
 ├── UntrustedServer         its certificate does not hold, or it speaks another protocol
-├── ServerUnavailable       no answer, or 503, for as long as the call was willing to try
+├── ServerUnavailable       no answer, 429 or 503, for as long as the call was willing to try
 └── NotConnected            nothing to ask: no connection is open, or it broke before the answer
 """
 
@@ -27,7 +27,7 @@ from server.errors import ClearsyncError
 from server.wire import CloseCode
 
 CROWDED_S: Final = 60.0
-"""After "too many sessions": the least to wait, since each attempt is one more."""
+"""After "too many": the least to wait where the server does not say, since each attempt is one more."""
 LONGEST_RETRY_AFTER_S: Final = 300.0
 """A server may ask for more; it is not believed to mean it."""
 _ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
@@ -112,7 +112,10 @@ def judge(failure: Exception) -> Retry:
         response = failure.response
         return judge_status(response.status_code, bytes(response.body), response.headers.get("Retry-After"))
     if isinstance(failure, ConnectionClosed):
-        received = failure.rcvd
+        received, sent = failure.rcvd, failure.sent
+        if sent is not None and sent.code == CloseCode.TOO_BIG and not failure.rcvd_then_sent:
+            # Ours; the other side may have echoed it. Asked again, it would send the same.
+            raise UntrustedServer(f"the server sends more than it ever should ({sent.reason})") from failure
         if received is None:
             return Retry("the connection was lost")
         return _judge_close(received.code, received.reason)
@@ -187,8 +190,10 @@ def judge_status(status: int, body: bytes, retry_after: str | None) -> Retry:
     """An HTTP status that is not success: `Retry`, or raises. The server's own words come first where it gave some."""
     said = _message(body) or _phrase(status)
     if status in _RETRIED or status >= 500:
-        asked = min(float(retry_after), LONGEST_RETRY_AFTER_S) if retry_after and retry_after.isdecimal() else 0.0
-        return Retry(f"{said} ({status})", max(asked, CROWDED_S if status == 429 else 0.0), status)
+        at_least_s = CROWDED_S if status == 429 else 0.0
+        if retry_after and retry_after.isdecimal():
+            at_least_s = min(float(retry_after), LONGEST_RETRY_AFTER_S)
+        return Retry(f"{said} ({status})", at_least_s, status)
     if status == 401:
         raise CredentialsRefused(f"{said} ({status})", status)
     if status == 403:

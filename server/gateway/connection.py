@@ -100,9 +100,8 @@ class Connection(asyncio.Protocol):
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             if isinstance(event, Request):
-                headers = [(name.lower(), value) for name, value in event.headers.raw_items()]
                 peer = get_remote_addr(self._transport) if self._transport is not None else None
-                self._address = self._door.address_of(peer[0] if peer else "", headers)
+                self._address = peer[0] if peer else ""
                 self.requested(event)
             elif isinstance(event, WebSocketFrame):
                 self.received(event)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from server.auth.address import ClientAddress
+from server.auth.address import Way
 from server.auth.principal import Authenticator
 from server.auth.quota import Quota
 from server.broker.base import Broker
@@ -45,7 +45,7 @@ class Door:
     leases: Leases
     wheel: Wheel
     tasks: asyncio.TaskGroup
-    address_of: ClientAddress
+    way: Way
     base_path: str
     allowed_origins: tuple[str, ...]
     cookie: str

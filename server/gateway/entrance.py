@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from websockets.http11 import Request
 
 from server.auth.address import is_local_host
-from server.auth.admission import authorize
+from server.auth.admission import authorize, identify
 from server.auth.origins import origin_allowed
 from server.auth.principal import Credentials, Principal, Scope
 from server.auth.websession import cookie_of
@@ -32,16 +32,21 @@ class Visitor(NamedTuple):
     address: str
 
 
-def read_visitor(door: Door, request: Request, address: str) -> Visitor:
-    """The head of a handshake. Raises `NotFound`, `BadRequest`, `Forbidden` for what is wrong with it by itself."""
+def read_visitor(door: Door, request: Request, peer: str) -> Visitor:
+    """The head of a handshake on a connection from `peer`.
+
+    Raises `NotFound`, `BadRequest`, `Forbidden` for what is wrong with it by itself.
+    """
     headers = request.headers
     asked = SyncRequest.parse(request.path, door.base_path)
     origins, hosts = headers.get_all("Origin"), headers.get_all("Host")
     host = hosts[0] if hosts else ""
     if door.local_only and not is_local_host(host):
         raise Forbidden("in development the Host must be localhost or a loopback address")
-    if not all(origin_allowed(origin, host, door.allowed_origins) for origin in origins):
-        raise Forbidden("this origin may not open a session")
+    named = [(name.lower(), value) for name, value in headers.raw_items()]
+    encrypted = bool(origins) and door.way.encrypted(peer, named)
+    if not all(origin_allowed(origin, host, door.allowed_origins, encrypted=encrypted) for origin in origins):
+        raise Forbidden("this origin may not open a session, see gateway.allowed_origins")
     if "X-Agent-Id" in headers:
         raise Forbidden("X-Agent-Id counts where handled notifications are reported, and nowhere else")
     authorization, app_token = (_only(headers.get_all(name), name) for name in ("Authorization", "SO-AppToken"))
@@ -51,7 +56,7 @@ def read_visitor(door: Door, request: Request, address: str) -> Visitor:
         cookie = next(filter(None, found), None)
         if cookie is not None and not origins:
             raise Forbidden("a session by cookie needs an Origin")
-    return Visitor(asked, Credentials(authorization, app_token, cookie), address)
+    return Visitor(asked, Credentials(authorization, app_token, cookie), door.way.address(peer, named))
 
 
 async def principal_of(door: Door, visitor: Visitor) -> Principal:
@@ -61,10 +66,9 @@ async def principal_of(door: Door, visitor: Visitor) -> Principal:
     if asked.ticket is not None and credentials.authorization is None:
         principal = await door.authenticator.redeem(asked.ticket, asked.device, address)
     else:
-        known = door.authenticator.cached(credentials)
-        principal = known or await door.authenticator.authenticate(credentials, address)
-    authorize(principal, Scope.SYNC_READ, asked.tenant)
+        principal = await identify(door.authenticator, credentials, lambda: address)
     door.quota.of_agent(principal.agent)
+    authorize(principal, Scope.SYNC_READ, asked.tenant)
     return principal
 
 
@@ -85,7 +89,9 @@ async def lease_of(door: Door, principal: Principal) -> Lease:
     lease = await door.leases.take(principal.agent)
     if lease is None:
         door.hub.metrics.limited_total["agent_sessions",] += 1
-        raise TooManyRequests("this agent has as many sessions as it may", AGENT_SESSIONS_RETRY_S)
+        raise TooManyRequests(
+            f"this agent has {door.leases.limit} sessions, which is the limit", AGENT_SESSIONS_RETRY_S
+        )
     return lease
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from server import logs
 from server.auth.principal import Principal
+
+_log = logs.get("clearsync.gateway")
 
 
 class Holder(Protocol):
@@ -38,7 +41,10 @@ class Holders:
         """These have ended."""
         for grant in grants & self._by_grant.keys():
             for holder in list(self._by_grant.get(grant, ())):
-                holder.revoked()
+                try:
+                    holder.revoked()
+                except Exception:  # of one; the others' credentials have ended as well
+                    _log.exception("connection could not be ended")
 
     def grants(self) -> set[str]:
         """All that somebody stands on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from server import wire
-from server.auth.admission import authorize
+from server.auth.admission import authorize, identify
 from server.auth.principal import Credentials, Principal, Scope
 from server.errors import ClearsyncError, Forbidden, InvalidEvents, Refused, TooLarge, TooManyRequests
 from server.events import DeviceId, parse_batch
@@ -46,12 +46,12 @@ async def renewal(
 
     Raises `Forbidden` for anybody else, and what `Authenticator.authenticate` does.
     """
+    door.quota.of_agent(principal.agent)
     said = frame.authorization
     if not isinstance(said, str) or not said.isascii() or not said.isprintable():
         raise Forbidden('authorization must be text, "<scheme> <credentials>"')
     credentials = Credentials(said.encode(), app_token)
-    known = door.authenticator.cached(credentials)
-    renewed = known or await door.authenticator.authenticate(credentials, address)
+    renewed = await identify(door.authenticator, credentials, lambda: address)
     authorize(renewed, Scope.SYNC_READ, None)
     if renewed.agent != principal.agent:
         raise Forbidden("these credentials are another agent's, who needs a session of its own")

@@ -46,6 +46,7 @@ class Gateway(Connection):
         "_lease",
         "_opened",
         "_principal",
+        "_refreshing",
         "_session",
         "_slot",
         "_stuck_at",
@@ -63,6 +64,7 @@ class Gateway(Connection):
         super().__init__(config, server_state, app_state, _loop)
         self._session: Session | None = None
         self._principal: Principal | None = None
+        self._refreshing = False
         self._lease: Lease | None = None
         self._app_token: bytes | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -81,17 +83,19 @@ class Gateway(Connection):
             self.refuse(error)
             return
         assert self._transport is not None
+        self._address = visitor.address
         self._transport.pause_reading()
         self.spawn(self._enter(request, visitor))
 
     async def _enter(self, request: Request, visitor: Visitor) -> None:
         try:
+            check_room(self._door)  # before a ticket is used up
             principal = await principal_of(self._door, visitor)
-            check_room(self._door)
             self._stand_on(principal)
             self._lease = await lease_of(self._door, principal)
             if self._principal is None:
-                raise Unauthenticated("these credentials were revoked")
+                raise Unauthenticated("these credentials were revoked", self._door.authenticator.challenge)
+            check_room(self._door)  # others came in meanwhile
         except ClearsyncError as error:
             self._let_go()
             self.refuse(error, request)
@@ -204,8 +208,9 @@ class Gateway(Connection):
     def failed(self) -> None:
         if self._session is not None:
             self._session.close(CloseCode.INTERNAL_ERROR, "internal error")
-        elif self._transport is not None:
-            self._let_go()
+            return
+        self._let_go()
+        if self._transport is not None:
             self._transport.abort()
 
     # what the device sends
@@ -256,11 +261,16 @@ class Gateway(Connection):
             self._unanswered -= 1
 
     async def _refresh(self, session: Session, principal: Principal, frame: DeviceFrame) -> Frame:
-        """New credentials of the same agent, before the old ones end."""
+        """New credentials of the same agent, before the old ones end. One at a time: the last that was sent counts."""
+        if self._refreshing:
+            return wire.error(frame.ref, ErrorCode.BUSY, "another refresh is under way, wait for its answer")
+        self._refreshing = True
         try:
             renewed = await renewal(self._door, principal, frame, self._app_token, self._address)
         except ClearsyncError as problem:
             return refusal(frame, problem)
+        finally:
+            self._refreshing = False
         if session.state is not State.CLOSED and self._principal is not None:
             self._stand_on(renewed)
             self._expire(renewed)

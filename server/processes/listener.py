@@ -8,11 +8,15 @@ import socket
 from typing import Final
 
 from server.errors import SettingsError
+from server.settings import KEYS
 
 BACKLOG: Final = 2048
 """The connections that wait in the kernel while no worker takes them, as during a restart."""
 RELEASE_S: Final = 2.0
 """The time in which the workers of a supervisor that was killed let go of an address (see `worker.ORPHAN_S`)."""
+
+OPTIONAL: Final = frozenset({"admin.listen"})
+"""Settings of addresses that nothing listens on when they are empty."""
 
 _POLL_S: Final = 0.05
 
@@ -32,8 +36,14 @@ async def bind(key: str, host: str, port: int, patience_s: float = RELEASE_S) ->
             if problem.errno != errno.EADDRINUSE:
                 raise SettingsError(f"{key}: can't listen on {shown}: {problem.strerror}") from None
             if asyncio.get_running_loop().time() > deadline:
-                raise SettingsError(f"{key}: {shown} is in use by another process, choose another") from None
+                raise SettingsError(
+                    f"{key}: {shown} is in use by another process, choose another{_or_none(key)}"
+                ) from None
         await asyncio.sleep(_POLL_S)
+
+
+def _or_none(key: str) -> str:
+    return f", or none by an empty value ({KEYS[key].environment}=)" if key in OPTIONAL else ""
 
 
 def _listen(host: str, port: int) -> socket.socket:

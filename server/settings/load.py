@@ -25,7 +25,9 @@ from server.errors import SettingsError
 from server.settings.rules import RULES, is_loopback, masked_url
 from server.settings.schema import FLAGS, KEYS, Key, Settings
 
-RESERVED: Final = frozenset(f"CLEARSYNC_{name}" for name in ("URL", "USER", "PASSWORD", "TICKET", "CONFIG"))
+RESERVED: Final = frozenset(
+    f"CLEARSYNC_{name}" for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN", "CONFIG")
+)
 """Environment names that belong to the client commands and to `--config`, and are no settings."""
 
 SECRET: Final = frozenset({"auth.app_tokens"})
@@ -193,7 +195,7 @@ def _tls(settings: Settings) -> Iterator[str]:
         yield from _unreadable(name, path)
     try:
         certificate, key = pair.values()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")  # nosec B106 # or OpenSSL asks at the terminal
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or "not PEM"
         yield f"server.tls_certificate and server.tls_key are not a certificate and its key, not encrypted ({reason})"

@@ -76,7 +76,7 @@ class Gateway(Section, frozen=True):
     """The devices' connections."""
 
     allowed_origins: Annotated[
-        tuple[str, ...], "browser origins that may connect, and call (CORS); empty is this host's own"
+        tuple[str, ...], "browser origins that may connect, and call (CORS), besides this host's own"
     ] = ()
     ping_interval_s: Annotated[Seconds, "seconds between pings; keep it under every proxy's idle timeout"] = 25.0
     ping_timeout_s: Annotated[Seconds, "seconds in which a ping is answered, or the device is gone"] = 10.0
@@ -141,8 +141,11 @@ class Limits(Section, frozen=True):
     body_timeout_s: Annotated[Seconds, "seconds in which its body must be complete"] = 30.0
     requests_in_flight: Annotated[Count, "requests answered at one time by a worker; over it 503"] = 10_000
     sessions_per_worker: Annotated[Limit, "devices connected to a worker; 0 is no limit"] = 0
-    sessions_per_agent: Annotated[Limit, "devices of an agent connected at once, to all workers; 0 is none"] = 20
-    requests_per_agent_s: Annotated[Limit, "requests a second of an agent to a worker; over it 429; 0 is none"] = 200
+    sessions_per_agent: Annotated[Limit, "devices of an agent connected at once, to all workers; 0 is no limit"] = 20
+    web_sessions_per_agent_minute: Annotated[
+        Limit, "browsers an agent signs in a minute, to a worker; 0 is no limit"
+    ] = 30
+    requests_per_agent_s: Annotated[Limit, "requests a second of an agent to a worker; 0 is no limit"] = 200
     requests_per_agent_burst: Annotated[Count, "requests that an agent may make at once after a pause"] = 1000
     requests_per_address_s: Annotated[Limit, "the same for an address; 0, no limit, since an office may be one"] = 0
     requests_per_address_burst: Annotated[Count, "requests that an address may make at once after a pause"] = 5000

@@ -28,9 +28,7 @@ HEADER_BYTES: Final = 16_384
 JSON: Final = ("Content-Type", "application/json")
 CHUNKED: Final = ("Transfer-Encoding", "chunked")
 ALLOWED: Final = (("allow", "POST"),)
-CHALLENGE: Final = (
-    ("www-authenticate", 'Basic realm="clearsync", charset="UTF-8", SoTicket realm="clearsync"'),
-)
+CHALLENGE: Final = (("www-authenticate", 'Basic realm="clearsync", charset="UTF-8", SoTicket realm="clearsync"'),)
 UPGRADE: Final = (
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),

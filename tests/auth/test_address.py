@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.auth.address import client_address
+from server.auth.address import Way
 
 CLIENT, PROXY, INNER = "203.0.113.9", "10.0.0.1", "10.0.0.2"
 
@@ -45,4 +45,26 @@ def forwarded(*values: str) -> list[tuple[str, str]]:
     ],
 )
 def test_client_address(proxies: tuple[str, ...], peer: str, headers: list[tuple[str, str]], address: str) -> None:
-    assert client_address(proxies)(peer, headers) == address
+    assert Way(proxies).address(peer, headers) == address
+
+
+@pytest.mark.parametrize(
+    ("tls", "peer", "said", "encrypted"),
+    [
+        (True, CLIENT, [], True),
+        (False, CLIENT, [], False),
+        (False, PROXY, ["https"], True),
+        (False, PROXY, ["HTTPS"], True),
+        (False, PROXY, ["wss"], True),
+        (False, PROXY, ["http"], False),
+        (False, PROXY, ["https, http"], False),  # the last word is the proxy's own
+        (False, PROXY, ["https", "http"], False),
+        (False, PROXY, ["http, https"], True),
+        (False, PROXY, [], False),
+        (False, CLIENT, ["https"], False),
+        (False, "", ["https"], False),
+    ],
+)
+def test_whether_a_client_came_by_tls(tls: bool, peer: str, said: list[str], encrypted: bool) -> None:
+    headers = [("x-forwarded-proto", value) for value in said]
+    assert Way((PROXY,), tls=tls).encrypted(peer, headers) is encrypted

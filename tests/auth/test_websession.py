@@ -14,6 +14,10 @@ from server.events import AgentId
 
 NOW = 1_800_000_000.0
 ADA = Principal(AgentId.of("acme", "ada"), frozenset({Scope.SYNC_READ}), NOW + 600, ("ticket:ab",))
+NOBODY = encode(Grant(tenant="", agent="ada", scopes=(), issued_at=NOW, expires_at=NOW + 60))
+NOT_TEXT = encode(Grant(tenant="acme", agent="ada", scopes=(), issued_at=NOW, expires_at=NOW + 60)).replace(
+    b"ada", b"\xff"
+)
 
 
 @dataclass
@@ -44,9 +48,10 @@ class House:
     vault: Memory = field(default_factory=Memory)
     now: float = NOW
     fallen: set[str] = field(default_factory=set)
+    ended: list[frozenset[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.web = WebSessions(self.vault, self._stand, longest_s=3600, wall=lambda: self.now)
+        self.web = WebSessions(self.vault, self._stand, self.ended.append, longest_s=3600, wall=lambda: self.now)
 
     async def _stand(self, grants: tuple[str, ...]) -> bool:
         return self.fallen.isdisjoint(grants)
@@ -65,6 +70,7 @@ async def test_a_session_is_its_principal_until_it_ends(house: House) -> None:
     found = await house.web.verify(secret.encode())
     assert found == Principal(ADA.agent, ADA.scopes, NOW + 600, (name, "ticket:ab"))
     await house.web.end(secret.encode())
+    assert house.ended == [frozenset({name})]
     with pytest.raises(Unauthenticated, match="session is not known"):
         await house.web.verify(secret.encode())
 
@@ -135,7 +141,7 @@ async def test_what_has_not_our_form_is_not_asked_for(house: House, secret: byte
             await judge
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"tenant":1}'])
+@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"tenant":1}', NOBODY, NOT_TEXT])
 async def test_a_value_that_is_no_grant_lets_nobody_in(house: House, value: bytes) -> None:
     secret, _ = await house.web.begin(ADA)
     house.vault.kept[name_of("web", secret)] = value

@@ -31,3 +31,18 @@ def test_agents_are_written_as_they_are_read(text: str, agent: AgentId) -> None:
 def test_what_is_no_agent_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         agent_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("acme/", "agent is 'acme/', its name must have 1 to 64 characters, it has 0"),
+        ("/ada", "agent is '/ada', its tenant must have 1 to 64 characters, it has 0"),
+        ("acme/%00", "agent is 'acme/%00', its name has a control character"),
+        ("associate/", "agent is 'associate/', its name must have 1 to 64 characters, it has 0"),
+    ],
+)
+def test_the_parts_are_called_what_they_are_where_they_are_typed(text: str, said: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        agent_of(text)
+    assert str(caught.value) == said

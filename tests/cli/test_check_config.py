@@ -104,6 +104,17 @@ def test_the_users_file_is_read(tmp_path: Path) -> None:
     assert settings_from(parsed("--dev"), environ).dev
 
 
+def test_who_writes_a_password_into_the_users_file_is_told_what_goes_there(tmp_path: Path) -> None:
+    users = tmp_path / "users.toml"
+    users.write_text("[users.ada]\npassword = 'hunter2'\ntenant = 'a'")
+    with pytest.raises(SettingsError) as caught:
+        settings_from(parsed(), {"CLEARSYNC_AUTH__USERS_FILE": str(users)})
+    assert str(caught.value) == (
+        f"users file {users}: [users.ada] unknown key password: it is hash, and its value is from "
+        "`clearsync hash-password`"
+    )
+
+
 def test_weakening_is_a_flag(tmp_path: Path) -> None:
     assert settings_from(parsed("--dev", "--insecure-http"), {}).insecure_http
     assert not settings_from(parsed("--dev"), {}).insecure_http

@@ -20,7 +20,7 @@ from tests.broker.conftest import broker_on
 from tests.broker.test_control import Heard
 from tests.cli.conftest import Shell
 from tests.conftest import Serve
-from tests.running import RealStore, client, run, wait_until
+from tests.running import RealStore, client, command, environment, run, wait_until
 
 ADA, EVA = AgentId.of("acme", "Ådå"), AgentId.of("acme", "eva")
 WHO = "acme/ådå"
@@ -56,11 +56,13 @@ async def test_all_of_one_agent_is_erased_and_everybody_told(shell: Shell, store
         assert (again.reset, again.entries) == (True, []), "a device that comes back begins anew"
 
 
-def test_to_repeat_it_is_no_mistake(shell: Shell) -> None:
+def test_to_repeat_it_is_no_mistake(shell: Shell, raw: Any) -> None:
+    keep(raw, ADA)
+    shell("forget", "--agent", WHO, "--yes")
+    assert shell.out.startswith("erased acme/ådå: 0 handled events, 1 ticket,")
     for _ in range(2):
-        out = shell("forget", "--agent", WHO, "--yes")
-        assert shell.status == 0
-        assert out == "erased acme/ådå: 0 handled events, 0 tickets, 0 browser sessions, 0 one-use tickets\n"
+        shell("forget", "--agent", WHO, "--yes")
+        assert (shell.status, shell.out, shell.err) == (0, "nothing was found of acme/ådå\n", "")
 
 
 class Terminal(io.StringIO):
@@ -130,3 +132,29 @@ def test_an_agent_of_a_service_that_runs(serve: Serve, tmp_path: Path) -> None:
         assert done.stdout.startswith("erased dev/ada: 2 handled events, 0 tickets,")
         with client(running.store_url()) as raw:
             assert raw.keys() == [b"cs:store"]
+
+
+async def test_a_device_that_listens_is_told_what_happened_and_what_to_do(serve: Serve, tmp_path: Path) -> None:
+    with serve("--dev") as running:
+        listening = await asyncio.create_subprocess_exec(
+            *command("listen", "--url", running.url, "--user", "ada", "--password", "x", "--device", "desk"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}),
+        )
+        try:
+            assert listening.stdout is not None
+            await listening.stdout.readline()
+            words = ("forget", "--agent", "dev/ada", "--yes", "--data-dir", str(running.data_dir))
+            await asyncio.to_thread(run, *words, cwd=tmp_path)
+            _, err = await listening.communicate()
+        finally:
+            if listening.returncode is None:
+                listening.kill()
+                await listening.communicate()
+    assert (listening.returncode, err.decode()) == (
+        1,
+        "clearsync: credentials expired (4001): this agent was forgotten; "
+        "what was kept of it is erased, start again to begin anew\n",
+    )

@@ -43,7 +43,7 @@ def test_a_word_that_is_no_event_is_named(word: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "USER", "PASSWORD", "TICKET"):
+    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
         monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
 
 
@@ -90,6 +90,13 @@ async def test_a_ticket_is_taken_from_the_environment(
             assert await asyncio.to_thread(main, ["handled", "--url", fake.url, "NewTicket:12"]) == status
         assert [posted.headers["authorization"] for posted in fake.posted] == ["SoTicket cs1.x"] * 2
     assert "who (401); make a ticket with `clearsync token issue`" in capsys.readouterr().err
+
+
+async def test_a_limit_that_will_not_allow_it_soon_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async with endpoint(Answer(429, "this agent sends more than 1 requests a second", retry_after="42")) as fake:
+        assert await _typed(fake, "NewTicket:12") == 1
+    expected = "clearsync: this agent sends more than 1 requests a second (429); come back in 42 s\n"
+    assert capsys.readouterr() == ("", expected)
 
 
 async def test_over_plain_http_to_another_machine_nothing_goes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pty
 import re
@@ -11,17 +12,18 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from server.cli import listen as module
+from server.cli import main
 from server.cli.listen import default_device, listen
 from server.cli.remote import Remote
 from server.client import AccessRefused, Received
 from server.events import device_id
-from tests.client.fake_gateway import FakeGateway, clear, gateway, says, says_and_closes, welcome
+from tests.client.fake_gateway import FakeGateway, Refuse, clear, gateway, says, says_and_closes, welcome
 
 
 class Seen:
@@ -122,12 +124,12 @@ def _expiring(seconds: str) -> str:
 
 @pytest.mark.usefixtures("state")
 async def test_when_the_credentials_expire_is_told_once() -> None:
-    seen, before = Seen(), datetime.now().replace(microsecond=0)
+    seen, before = Seen(), datetime.now(UTC).replace(microsecond=0)
     scenes = [says_and_closes(1012, _expiring("90")), says_and_closes(4003, _expiring("60"))]
     async with gateway(*scenes) as fake:
         await _until_refused(fake, seen)
     told, retried = seen.notes
-    match = re.fullmatch(r"the credentials expire at (\S+ \S+), in 90 s", told)
+    match = re.fullmatch(r"the credentials expire at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ), in 90 s", told)
     assert match
     assert 90 <= (datetime.fromisoformat(match[1]) - before).total_seconds() <= 100
     assert retried.startswith("restart (1012)")
@@ -148,6 +150,24 @@ def test_a_default_device_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("laptop", "ada's laptop (2)", "ö" * 300):
         monkeypatch.setattr("socket.gethostname", lambda host=host: host)
         assert device_id(default_device()) == default_device()
+
+
+@pytest.mark.usefixtures("state")
+async def test_ctrl_c_where_the_password_is_asked_for_is_no_ordinary_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr("getpass.getpass", interrupted)
+    for name in ("USER", "PASSWORD", "TICKET", "APP_TOKEN"):
+        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
+    async with gateway(Refuse(401, "who")) as fake:
+        words = ["listen", "--url", fake.url, "--user", "ada", "--device", "phone"]
+        # In a thread, because the command has its own event loop and the gateway needs this one.
+        assert await asyncio.to_thread(main, words) == 130
+        assert len(fake.requests) == 1
 
 
 @asynccontextmanager

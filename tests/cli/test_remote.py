@@ -26,7 +26,7 @@ def _remote(*flags: str) -> Remote:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "USER", "PASSWORD", "TICKET"):
+    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
         monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
@@ -91,8 +91,24 @@ def test_a_ticket_needs_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_set_for_the_commands_is_no_setting_of_the_server() -> None:
-    names = ("URL", "USER", "PASSWORD", "TICKET")
+    names = ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN")
     assert load(None, {f"CLEARSYNC_{name}": "x" for name in names}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "who",
+    [("--ticket", "cs1.x"), ("--user", "ada", "--password", "x"), ("--user", "ada"), ("--url", FAR, "--user", "ada")],
+)
+def test_an_application_token_goes_with_any_way(
+    who: tuple[str, ...], typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _remote(*who).app_token == ""
+    monkeypatch.setenv("CLEARSYNC_APP_TOKEN", "")
+    assert _remote(*who) == _remote(*who, "--app-token", "")
+    _remote(*who).client()
+    monkeypatch.setenv("CLEARSYNC_APP_TOKEN", "two")
+    assert _remote(*who).app_token == "two"
+    assert _remote(*who, "--app-token", "one").app_token == "one"
 
 
 def test_a_flag_of_one_way_is_over_the_environment_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +150,7 @@ def test_a_ticket_is_told_by_the_id_that_the_list_of_tickets_shows() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    assert "secret" not in repr(Remote(FAR, "ada", "secret", "cs1.secret"))
+    assert "secret" not in repr(Remote(FAR, "ada", "secret", "cs1.secret", "secret"))
 
 
 def _refusing(*errors: CredentialsRefused | None) -> tuple[Callable[[Remote], None], list[Remote]]:
@@ -152,6 +168,8 @@ def _refusing(*errors: CredentialsRefused | None) -> tuple[Callable[[Remote], No
 
 REFUSED = CredentialsRefused("who (401)", 401)
 EXPIRED = CredentialsRefused("expired (4001)", 4001)
+FORGOTTEN = CredentialsRefused("expired (4001): this agent was forgotten", 4001)
+NO_APP_TOKEN = CredentialsRefused("SO-AppToken is missing or not known, SoTicket needs it here (401)", 401)
 ASSUMED = Remote("u", "ada", "dev", assumed=True)
 
 
@@ -171,6 +189,20 @@ ASSUMED = Remote("u", "ada", "dev", assumed=True)
             r"^who \(401\); make a ticket with `clearsync token issue` and give it in CLE",
         ),
         (Remote("u", ticket="x"), EXPIRED, r"^expired \(4001\); make a ticket with `clearsync token issue`"),
+        (ASSUMED, EXPIRED, r"^expired \(4001\); start again, with the new password if it was changed$"),
+        (Remote("u", "ada", "x"), FORGOTTEN, r"forgotten; what was kept of it is erased, start again to begin anew$"),
+        (ASSUMED, FORGOTTEN, r"forgotten; what was kept of it is erased, start again to begin anew$"),
+        (Remote("u", ticket="x"), FORGOTTEN, r"forgotten; make a ticket with `clearsync token issue`"),
+        (
+            Remote("u", ticket="x"),
+            NO_APP_TOKEN,
+            r"\(401\); give the application's token in CLEARSYNC_APP_TOKEN, or with --app-token$",
+        ),
+        (
+            Remote("u", ticket="x", app_token="y"),
+            NO_APP_TOKEN,
+            r"\(401\); give the right one in CLEARSYNC_APP_TOKEN, or with --app-token$",
+        ),
     ],
 )
 def test_a_refusal_says_what_to_do(where: Remote, error: CredentialsRefused, said: str) -> None:

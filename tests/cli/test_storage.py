@@ -35,6 +35,16 @@ def test_a_store_that_was_killed_is_an_error_of_one_line(
     assert err.count("\n") == 1
 
 
+def test_where_no_service_runs_it_says_with_what_to_run_it(
+    tmp_path: Path, listed: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listed("--data-dir", str(tmp_path)) == 4
+    assert capsys.readouterr().err == (
+        f"clearsync: no service runs on {tmp_path}: run this with the same --store, --data-dir or --config as "
+        "clearsync serve, while that runs\n"
+    )
+
+
 def test_a_folder_that_others_may_enter_is_not_trusted(
     real_store: RealStore, tmp_path: Path, listed: Words, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,10 @@ def test_what_it_is_for_must_be_said(shell: Shell, words: str) -> None:
 def test_one_that_the_service_may_refuse_comes_with_a_warning(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARSYNC_AUTH__TICKETS", "false")
     shell.issue()
-    assert "auth.tickets is off" in shell.err
+    assert shell.err == (
+        "clearsync: auth.tickets is off in these settings: a service with the same refuses this ticket, "
+        "unless it runs with --dev\n"
+    )
 
 
 # list

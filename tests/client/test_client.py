@@ -31,6 +31,7 @@ from server.client import (
     base_url,
     is_loopback,
 )
+from server.client.client import MAX_FRAME_BYTES
 from server.errors import BadRequest, TooLarge
 from server.events import Event, EventType
 from tests.client.fake_gateway import (
@@ -277,6 +278,7 @@ async def test_too_many_sessions_waits_a_minute_or_more(scene: Scene | Refuse) -
         (says_and_closes(4001, welcome("a-1"), reason="who"), CredentialsRefused),
         (says_and_closes(4003, welcome("a-1"), reason="not you"), AccessRefused),
         (says_and_closes(4009, welcome("a-1"), reason="what"), RequestRefused),
+        (says_and_closes(1009, welcome("a-1"), reason="too big"), RequestRefused),
     ],
 )
 async def test_what_coming_back_would_not_help_ends_it(scene: Scene | Refuse, error: type[ClientError]) -> None:
@@ -364,6 +366,14 @@ async def test_a_catch_up_frame_of_a_whole_batch_fits() -> None:
     async with gateway(says(welcome("a-1"), big)) as fake, listening(fake) as (_, following):
         await following()
         assert len((await following()).frame.events) == 5000
+
+
+async def test_a_server_that_sends_too_much_is_not_asked_again() -> None:
+    async with gateway(says(welcome("a-1"), "x" * (MAX_FRAME_BYTES + 1))) as fake, listening(fake) as (_, following):
+        await following()
+        with pytest.raises(UntrustedServer, match="the server sends more"):
+            await following()
+    assert len(fake.requests) == 1
 
 
 async def test_another_loop_takes_over_at_the_cursor() -> None:
@@ -597,6 +607,37 @@ async def test_handled_gives_up_in_time(retry_after: str | None, tries: int) -> 
             await client.handled([TICKET])
     assert len(fake.posted) == tries
     assert caught.value.code == 503
+
+
+async def test_handled_is_sent_again_when_a_limit_allows() -> None:
+    waits = Waits()
+    async with (
+        endpoint(Answer(429, "too many", retry_after="3"), Answer(204)) as fake,
+        client_of(fake.url, sleep=waits) as client,
+    ):
+        await client.handled([TICKET])
+    assert waits.s == [3.25]
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "said"),
+    [
+        (429, "30", r"^too many \(429\); come back in 30 s$"),
+        (429, None, r"^too many \(429\); come back in 60 s$"),
+        (503, "99", r"^too many \(503\); come back in 99 s$"),
+    ],
+)
+async def test_handled_says_when_to_come_back_where_that_is_too_long_to_wait(
+    status: int, retry_after: str | None, said: str
+) -> None:
+    waits = Waits()
+    async with (
+        endpoint(Answer(status, "too many", retry_after=retry_after)) as fake,
+        client_of(fake.url, sleep=waits) as client,
+    ):
+        with pytest.raises(ServerUnavailable, match=said):
+            await client.handled([TICKET])
+    assert (len(fake.posted), waits.s) == (1, [])
 
 
 async def test_handled_with_no_server_there() -> None:

@@ -6,8 +6,9 @@ import base64
 
 import pytest
 
+from server.client import Client
 from server.client.address import check_exposure
-from server.client.credentials import authorization_of, checked
+from server.client.credentials import authorization_of, checked, checked_app_token, headers_of
 from server.errors import BadRequest
 
 
@@ -65,6 +66,30 @@ def test_what_is_no_header_is_refused_and_not_quoted(header: str) -> None:
         with pytest.raises(BadRequest, match="printable ASCII") as caught:
             taken(header)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["x", "SuperOffice-1.2/~", "two words"])
+def test_an_application_token_is_taken_as_it_is(token: str) -> None:
+    assert headers_of("Bearer x", checked_app_token(token)) == {"Authorization": "Bearer x", "SO-AppToken": token}
+    assert headers_of("Bearer x", None) == {"Authorization": "Bearer x"}
+
+
+@pytest.mark.parametrize(
+    "token", ["", " secret", "secret ", "secret\r\nX-Agent-Id: bob", "secret\n", "sec\x00ret", "sec\tret", "sécret"]
+)
+def test_what_is_no_application_token_is_refused_and_not_quoted(token: str) -> None:
+    for taken in (
+        checked_app_token,
+        lambda given: Client("http://127.0.0.1:1", authorization="Bearer x", app_token=given),
+    ):
+        with pytest.raises(BadRequest, match="app_token must be printable ASCII") as caught:
+            taken(token)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_client_shows_no_secret() -> None:
+    client = Client("http://127.0.0.1:1", authorization="Bearer secret", app_token="secret")
+    assert "secret" not in repr(client)
 
 
 @pytest.mark.parametrize("url", ["https://sync.example.com", "http://127.0.0.1:1", "http://[::1]", "http://localhost"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from asyncio.subprocess import PIPE
 from contextlib import aclosing
 from pathlib import Path
@@ -66,6 +67,36 @@ async def test_a_ticket_is_renewed_on_the_open_connection_and_ends_with_its_revo
                 await anext(frames)
             with pytest.raises(CredentialsRefused, match="401"):
                 await client.handled([TICKET])
+
+
+async def test_where_an_application_token_is_wanted_it_is_said_and_can_be_given(serve: Serve, tmp_path: Path) -> None:
+    token = "app-1"
+    wanted = {
+        "CLEARSYNC_AUTH__TICKETS": "true",
+        "CLEARSYNC_AUTH__APP_TOKENS": hashlib.sha256(token.encode()).hexdigest(),
+    }
+    with serve(env=wanted) as running:
+        ticket = issue(running, tmp_path, "acme/ada", "1h")
+
+        def handled(app_token: str) -> tuple[int, str, str]:
+            mine = environment({"CLEARSYNC_TICKET": ticket, "CLEARSYNC_APP_TOKEN": app_token})
+            done = run("handled", "--url", running.url, "NewTicket:12", cwd=tmp_path, env=mine)
+            return done.returncode, done.stdout, done.stderr
+
+        refused = "clearsync: SO-AppToken is missing or not known, SoTicket needs it here (401); give"
+        assert await asyncio.to_thread(handled, "") == (
+            *(1, ""),
+            f"{refused} the application's token in CLEARSYNC_APP_TOKEN, or with --app-token\n",
+        )
+        assert await asyncio.to_thread(handled, "app-2") == (
+            *(1, ""),
+            f"{refused} the right one in CLEARSYNC_APP_TOKEN, or with --app-token\n",
+        )
+        assert await asyncio.to_thread(handled, token) == (0, "handled 1 event\n", "")
+        client = Client(running.url, authorization=f"SoTicket {ticket}", app_token=token, device="phone")
+        async with client, aclosing(client.frames()) as frames:
+            assert isinstance((await anext(frames)).frame, Welcome)
+            assert await client.refresh(f"SoTicket {issue(running, tmp_path, 'acme/ada', '2h')}")
 
 
 async def test_the_commands_with_a_ticket(serve: Serve, tmp_path: Path) -> None:

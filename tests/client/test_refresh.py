@@ -89,6 +89,25 @@ async def test_the_handshake_and_the_post_carry_the_whole_header() -> None:
         assert fake_endpoint.posted[0].headers["authorization"] == OLD
 
 
+async def test_an_application_token_goes_with_each_of_them_and_with_what_is_sent_again() -> None:
+    scenes = says_and_closes(1012, welcome("a-1")), says(welcome("a-1"))
+    async with gateway(*scenes) as fake, listening(fake, app_token="app 1") as (_, following):
+        await following()
+        assert [request.headers.get("SO-AppToken") for request in fake.requests] == ["app 1"] * 2
+    answers = Answer(503), Answer(204)
+    async with endpoint(*answers) as fake_endpoint, client_of(fake_endpoint.url, app_token="app 1") as client:
+        await client.handled([TICKET])
+        assert [posted.headers["so-apptoken"] for posted in fake_endpoint.posted] == ["app 1"] * 2
+
+
+async def test_without_one_there_is_no_such_header() -> None:
+    async with gateway(says(welcome("a-1"))) as fake, listening(fake):
+        assert "SO-AppToken" not in fake.requests[0].headers
+    async with endpoint(Answer(204)) as fake_endpoint, client_of(fake_endpoint.url) as client:
+        await client.handled([TICKET])
+        assert "so-apptoken" not in fake_endpoint.posted[0].headers
+
+
 async def test_a_refresh_inside_the_loop_keeps_the_frames_that_come_before_its_answer() -> None:
     asked: list[object] = []
     scene = refreshes(

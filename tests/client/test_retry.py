@@ -48,7 +48,7 @@ def _closed(code: int, reason: str = "") -> ConnectionClosedError:
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(4001, CredentialsRefused), (4003, AccessRefused), (4009, RequestRefused)],
+    [(1009, RequestRefused), (4001, CredentialsRefused), (4003, AccessRefused), (4009, RequestRefused)],
 )
 def test_close_codes_that_end_it(code: int, error: type[ClientError]) -> None:
     with pytest.raises(error, match=rf"\({code}\): because$") as caught:
@@ -56,10 +56,19 @@ def test_close_codes_that_end_it(code: int, error: type[ClientError]) -> None:
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1009, 1011, 1012, 4000, 4999])
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 4000, 4999])
 def test_close_codes_to_come_back_after(code: int) -> None:
     retry = judge(_closed(code))
     assert (retry.at_least_s, retry.code) == (0, code)
+
+
+def test_a_frame_of_the_servers_that_is_too_big_is_not_said_to_be_ours() -> None:
+    ours, echo = Close(1009, "frame exceeds limit of 9 bytes"), Close(1009, "")
+    for failure in (ConnectionClosedError(None, ours), ConnectionClosedError(echo, ours, rcvd_then_sent=False)):
+        with pytest.raises(UntrustedServer, match=r"the server sends more .*limit of 9 bytes"):
+            judge(failure)
+    with pytest.raises(RequestRefused):
+        judge(ConnectionClosedError(ours, echo, rcvd_then_sent=True))
 
 
 def test_a_reason_that_says_nothing_more_is_left_out() -> None:
@@ -106,6 +115,9 @@ def test_statuses_that_end_it(status: int, error: type[ClientError]) -> None:
         (408, None, 0),
         (429, None, 60),
         (429, "90", 90),
+        (429, "2", 2),
+        (429, "soon", 60),
+        (429, "9" * 400, 300),
     ],
 )
 def test_statuses_to_try_again_after(status: int, retry_after: str | None, at_least_s: float) -> None:

@@ -155,10 +155,11 @@ async def test_in_development_a_name_made_to_lead_here_is_refused(running: Runni
         assert (await device.answer()).problem() == (403, "Forbidden")
 
 
-async def test_configured_origins_replace_the_own_host(guarded: Running) -> None:
-    async with knocking(guarded, upgrade(guarded, BASE + SYNC, f"Origin: {CRM}")) as device:
-        assert (await device.frame())["type"] == "welcome"
-    for origin in (f"http://127.0.0.1:{guarded.port}", CRM + ":8443", CRM.replace("https", "http"), CRM + ".evil"):
+async def test_configured_origins_count_besides_the_own_host(guarded: Running) -> None:
+    for origin in (CRM, f"http://127.0.0.1:{guarded.port}"):
+        async with knocking(guarded, upgrade(guarded, BASE + SYNC, f"Origin: {origin}")) as device:
+            assert (await device.frame())["type"] == "welcome"
+    for origin in (CRM + ":8443", CRM.replace("https", "http"), CRM + ".evil"):
         answer = await asked(guarded, upgrade(guarded, BASE + SYNC, f"Origin: {origin}"))
         assert answer.problem() == (403, "Forbidden"), origin
 
@@ -409,10 +410,13 @@ def test_sync_request_names_what_is_wrong() -> None:
         ("chrome-extension://abc", "abc", (), False),
         ("https://a.example", "b.example", ("https://a.example",), True),
         ("https://A.example", "b.example", ("https://a.example",), True),
-        ("https://b.example", "b.example", ("https://a.example",), False),
+        ("https://b.example", "b.example", ("https://a.example",), True),
+        ("https://c.example", "b.example", ("https://a.example",), False),
         ("http://a.example", "b.example", ("https://a.example",), False),
         ("null", "b.example", ("https://a.example",), False),
     ],
 )
 def test_origin_allowed(origin: str, host: str, allowed: tuple[str, ...], expected: bool) -> None:
     assert origin_allowed(origin, host, allowed) is expected
+    over_tls = expected and (origin in allowed or not origin.startswith("http:"))
+    assert origin_allowed(origin, host, allowed, encrypted=True) is over_tls

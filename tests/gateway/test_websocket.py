@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 from websockets.frames import Opcode
 
-from server.auth.address import client_address
+from server.auth.address import Way
 from server.auth.build import NO_LIMITS
 from server.auth.development import TENANT
 from server.auth.principal import Credentials, Principal, Scope
@@ -145,7 +145,7 @@ class Connection:
             leases=Leases(cast(Any, None), "cs", 0),
             wheel=Wheel(25, 10),
             tasks=tasks,
-            address_of=client_address(()),
+            way=Way(),
             base_path="",
             allowed_origins=(),
             cookie="clearsync",

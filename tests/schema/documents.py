@@ -27,7 +27,8 @@ def part(document: Any, reference: str) -> Any:
     """What a reference within the document points to; KeyError where that is nothing."""
     assert reference.startswith("#/"), f"{reference} leaves the document"
     for step in reference[2:].split("/"):
-        document = document[step.replace("~1", "/").replace("~0", "~")]
+        name = step.replace("~1", "/").replace("~0", "~")
+        document = document[int(name) if isinstance(document, list) else name]
     return document
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from server import wire
+from server.auth.websession import cookie_name
 from server.events import INT32_MAX, INT32_MIN, MAX_EVENTS, Cursor, Event, EventType, Seq
 from server.wire import CloseCode, ErrorCode, Frame
 from tests.schema.documents import mistakes, part, references
@@ -127,9 +128,12 @@ def test_every_close_code_and_error_code_is_named() -> None:
 def test_names_and_bounds_are_those_of_the_code() -> None:
     channel = DOCUMENT["channels"]["sync"]
     assert channel["address"] == wire.SYNC_PATH
-    assert channel["bindings"]["ws"]["headers"]["properties"]["Sec-WebSocket-Protocol"]["examples"] == [
-        wire.SUBPROTOCOL
-    ]
+    headers = channel["bindings"]["ws"]["headers"]["properties"]
+    assert headers["Sec-WebSocket-Protocol"]["examples"] == [wire.SUBPROTOCOL]
+    assert set(headers) == {"Authorization", "SO-AppToken", "Cookie", "Origin", "Sec-WebSocket-Protocol"}
+    cookie = DOCUMENT["components"]["securitySchemes"]["webSession"]
+    assert cookie["name"] == cookie_name(secure=True)
+    assert cookie["description"].endswith(f"--dev the name is {cookie_name(secure=False)}.")
     query = channel["bindings"]["ws"]["query"]
     assert (set(query["properties"]), query["required"]) == (set(wire.SyncQuery._fields), ["device"])
     schemas = DOCUMENT["components"]["schemas"]

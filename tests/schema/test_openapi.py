@@ -12,13 +12,16 @@ from starlette.types import Message
 
 from server import __version__, wire
 from server.api.openapi import OPENAPI_PATH, OpenApi, description
-from server.api.problems import Problem
+from server.api.problems import InternalError, Problem
+from server.auth.websession import xsrf_token
 from server.errors import (
     BadRequest,
+    ClearsyncError,
     Forbidden,
     HeadersTooLarge,
     InvalidEvents,
-    Refused,
+    MethodNotAllowed,
+    NotFound,
     RequestTimeout,
     TooLarge,
     TooManyRequests,
@@ -103,25 +106,48 @@ def test_the_cookie_is_named_as_it_is_set() -> None:
         InvalidEvents("x"),
         Unauthenticated("x"),
         Forbidden("x"),
+        NotFound("x"),
+        MethodNotAllowed("x", "GET"),
         RequestTimeout("x"),
         TooLarge("x"),
         UnsupportedMedia("x"),
         TooManyRequests("x", 0.5),
         HeadersTooLarge("x"),
+        InternalError("x"),
         Unavailable(),
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_refusal_is_as_described(error: Refused | Unavailable) -> None:
-    described = DESCRIPTION["components"]["responses"][str(error.status)]
+async def test_a_refusal_is_as_described(error: ClearsyncError) -> None:
+    expected = getattr(error, "status", 500)
+    described = DESCRIPTION["components"]["responses"][str(expected)]
     for accept in ("application/json", "application/xml"):
         status, headers, body = await answer(Problem(error), accept=accept)
-        assert status == error.status
+        assert status == expected
         assert headers["content-type"].split(";")[0] == accept
         assert accept in described["content"]
         assert {name.lower() for name in described.get("headers", {})} <= set(headers)
         if accept == "application/json":
             assert not mistakes(DESCRIPTION, schema("Problem"), json.loads(body))
+
+
+def test_the_token_of_a_session_fits() -> None:
+    value = {"expires": 28800, "xsrf": xsrf_token(b"secret")}
+    assert not mistakes(DESCRIPTION, schema("Session"), value)
+    assert mistakes(DESCRIPTION, schema("Session"), {"expires": 28800})
+
+
+def test_a_type_is_sent_by_its_name_alone() -> None:
+    """Though it is taken in other ways."""
+    event = {"Type": "NewTicket", "Id": 1, "At": 1795456363957}
+    assert not mistakes(DESCRIPTION, schema("HandledEvent"), event)
+    for other in ({"Type": "newticket"}, {"Type": 1}, {"Id": "1"}):
+        assert mistakes(DESCRIPTION, schema("HandledEvent"), event | other)
+
+
+def test_every_operation_says_what_any_may_answer() -> None:
+    for operation in OPERATIONS.values():
+        assert {"404", "405", "408", "431", "500"} <= set(operation["responses"])
 
 
 def test_a_snapshot_fits() -> None:

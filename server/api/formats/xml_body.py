@@ -13,7 +13,7 @@ import codecs
 import re
 from collections.abc import Iterable
 from typing import Final
-from xml.sax import SAXParseException  # nosec B406: no parser of these is used, the parser is defusedxml's
+from xml.sax import SAXParseException  # nosec B406 # no parser of these is used, the parser is defusedxml's
 from xml.sax.handler import ContentHandler  # nosec B406
 from xml.sax.xmlreader import AttributesImpl  # nosec B406
 

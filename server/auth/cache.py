@@ -1,0 +1,67 @@
+"""What is remembered of credentials that were judged: by their hashes, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from server.auth.principal import Principal
+
+V = TypeVar("V")
+
+
+class Remembered(Generic[V]):
+    """Values by digest, each for a time, at most `bound` of them: the oldest go first."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        # ordered, as taking the first out of a plain dict walks over all that were taken out before
+        self.entries: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
+
+    def get(self, digest: bytes, now: float) -> V | None:
+        """What is remembered, None where it is nothing, or not any more."""
+        entry = self.entries.get(digest)
+        return entry[0] if entry and now < entry[1] else None
+
+    def put(self, digest: bytes, value: V, now: float, ttl_s: float) -> None:
+        """Remember it from now on, and forget what is over, or too much."""
+        self.drop(digest)
+        self.entries[digest] = (value, now + ttl_s)
+        while self.entries and (len(self.entries) > self.bound or next(iter(self.entries.values()))[1] <= now):
+            self.drop(next(iter(self.entries)))
+
+    def drop(self, digest: bytes) -> None:
+        """Forget it; idempotent."""
+        self.entries.pop(digest, None)
+
+
+class Principals(Remembered[Principal]):
+    """Principals, to be found by what they stand on as well."""
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(bound)
+        self._by_grant: dict[str, set[bytes]] = {}
+
+    def put(self, digest: bytes, value: Principal, now: float, ttl_s: float) -> None:
+        super().put(digest, value, now, ttl_s)
+        if digest in self.entries:
+            for grant in value.grants:
+                self._by_grant.setdefault(grant, set()).add(digest)
+
+    def drop(self, digest: bytes) -> None:
+        entry = self.entries.pop(digest, None)
+        for grant in entry[0].grants if entry else ():
+            digests = self._by_grant[grant]
+            digests.discard(digest)
+            if not digests:
+                del self._by_grant[grant]
+
+    def revoke(self, grants: frozenset[str]) -> None:
+        """Forget all that stands on these."""
+        for grant in grants & self._by_grant.keys():
+            for digest in list(self._by_grant.get(grant, ())):
+                self.drop(digest)
+
+    def grants(self) -> set[str]:
+        """All that something remembered stands on."""
+        return set(self._by_grant)

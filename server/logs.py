@@ -110,7 +110,7 @@ def _libraries(level: int, handler: logging.Handler) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-        logger.setLevel(max(level, logging.WARNING))  # its life is the worker's, which tells of it itself
+        logger.setLevel(max(level, logging.ERROR))  # its life is the worker's; and it warns of whatever is no HTTP
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False  # no handler in reach: uvicorn sees it and does not even make the line

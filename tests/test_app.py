@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -11,10 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import argon2
 import pytest
 
 from server.app import Worker
+from server.auth.build import build
+from server.auth.principal import Credentials
+from server.errors import Unauthenticated
+from server.metrics import Metrics
 from server.settings import load
+from tests.auth.test_websession import Memory
+from tests.gateway.devices import basic
 
 
 def make_pair(folder: Path, name: str) -> tuple[Path, Path]:
@@ -57,3 +65,34 @@ def test_a_reload_that_fails_leaves_the_old_certificate_in_place(tmp_path: Path)
         shutil.copy(new_key, key)
         worker.reload()
         assert shown_by(context) != before
+
+
+async def test_a_reload_reads_the_users_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one who was refused just before is let in then."""
+    monkeypatch.setattr("server.auth.usersfile.EVERY_S", 3600.0)  # it does not look by itself
+    monkeypatch.setattr("server.auth.usersfile.SETTLE_S", 0.0)
+    cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("x")
+    users = tmp_path / "users.toml"
+    users.write_text(f"[users.ada]\nhash = '{cheap}'\ntenant = 'acme'\n")
+    settings = load(None, {"CLEARSYNC_AUTH__USERS_FILE": str(users)}, {})
+    told: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+    bob = Credentials(basic("bob").encode())
+    with socket.socket() as unused:
+        worker = Worker(settings, "memory", unused, lambda ready: None)
+        worker.reload()  # before it has begun
+        worker._known = known = build(settings, Memory(), Metrics(), told.put_nowait)
+        running = asyncio.ensure_future(known.chain.run())
+        try:
+            with pytest.raises(Unauthenticated):
+                await known.chain.authenticate(bob, "192.0.2.1")
+            users.write_text(f"[users.bob]\nhash = '{cheap}'\ntenant = 'acme'\n")
+            worker.reload()
+            async with asyncio.timeout(5):
+                (gone,) = await told.get()
+            assert gone.startswith("user:")
+            assert (await known.chain.authenticate(bob, "192.0.2.1")).agent.tag == "acme/bob"
+        finally:
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            await known.chain.close()

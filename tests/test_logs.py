@@ -60,13 +60,14 @@ def test_a_json_line_has_what_and_who_and_when(capsys: pytest.CaptureFixture[str
 def test_libraries_go_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)  # the worker tells of itself
-    logging.getLogger("uvicorn.error").warning("Exceeded concurrency limit of %d.", 7)
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")  # a line a connection, for anybody
+    logging.getLogger("uvicorn.error").error("Exceeded concurrency limit of %d.", 7)
     logging.getLogger("asyncio").warning("slow: %s", "GET http://h/x?ticket=hunter2")
     logging.getLogger("websockets.server").info("connection closed")
     logging.getLogger("uvicorn.access").info("GET /")
     first, second = lines(capsys)
     assert (first["event"], first["logger"]) == ("Exceeded concurrency limit of 7.", "uvicorn.error")
-    assert first["level"] == "warning"
+    assert first["level"] == "error"
     assert second["event"] == "slow: GET http://h/x?…masked"
 
 

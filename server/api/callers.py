@@ -20,7 +20,7 @@ from server.auth.origins import origin_allowed
 from server.auth.principal import Authenticator, Principal, Scope
 from server.auth.quota import Quota
 from server.auth.websession import check_xsrf
-from server.errors import Forbidden
+from server.errors import BadRequest, Forbidden, NotFound
 from server.events import AgentId
 
 
@@ -52,19 +52,25 @@ class Callers:
             raise Forbidden("X-Agent-Id counts where handled notifications are reported, and nowhere else")
         return await self._identified(scope, head, needs)
 
-    async def agent(self, scope: AsgiScope, head: Head) -> AgentId:
-        """The agent for whom this request reports what was handled."""
+    def charge(self, agent: AgentId, requests: int) -> None:
+        """A request of `agent` that cost as much as so many others."""
+        self._quota.charge(agent, requests)
+
+    async def reporter(self, scope: AsgiScope, head: Head) -> tuple[AgentId, AgentId]:
+        """Who reports what was handled, and for which agent."""
         principal = await self._identified(scope, head, Scope.HANDLED_WRITE)
         if head.agent is None:
-            return principal.agent
+            return principal.agent, principal.agent
         if Scope.AGENTS_WRITE not in principal.scopes:
             raise Forbidden(f"X-Agent-Id needs the scope {Scope.AGENTS_WRITE}, which these credentials lack")
-        return AgentId.of(principal.tenant, agent_name(head.agent))
+        return principal.agent, AgentId.of(principal.tenant, agent_name(head.agent))
 
     async def _identified(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
         def address() -> str:
             return self._way.address(*_peer(scope))
 
+        if scope["path"].endswith("\n"):  # which the end of a route's pattern lets pass
+            raise NotFound("no such path")
         self._quota.of_address(address)
         if head.origins and scope["method"] not in ("GET", "HEAD"):
             self._check_origins(scope, head)
@@ -77,7 +83,10 @@ class Callers:
         return principal
 
     def _check_origins(self, scope: AsgiScope, head: Head) -> None:
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1:
+            raise BadRequest("Host must be given once, beside an Origin")
+        (host,) = hosts
         encrypted = self._way.encrypted(*_peer(scope))
         for origin in head.origins:
             if not origin_allowed(origin.decode("latin-1"), host, self._allowed_origins, encrypted=encrypted):

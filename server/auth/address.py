@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
@@ -27,10 +28,8 @@ class Way:
         if not self._networks or not self._trusted(peer):
             return peer
         hops = [hop.strip() for name, value in headers if name == "x-forwarded-for" for hop in value.split(",")]
-        for hop in reversed(hops):
-            try:
-                ipaddress.ip_address(hop)
-            except ValueError:
+        for hop in map(_hop, reversed(hops)):
+            if not hop:
                 return peer
             peer = hop
             if not self._trusted(hop):
@@ -49,11 +48,27 @@ class Way:
             parsed: Address = ipaddress.ip_address(address)
         except ValueError:
             return False
-        return any(parsed in network for network in self._networks)
+        mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+        return any((mapped or parsed) in network for network in self._networks)
+
+
+_HOP = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
+
+
+def _hop(text: str) -> str:
+    """The address of one hop, which some proxies write with a port; empty for what is none."""
+    match = _HOP.fullmatch(text)
+    address = next(filter(None, match.groups()), "") if match else ""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return address
 
 
 def network_of(address: str) -> str:
-    """What counts as one address where something is counted: an IPv6 host chooses among 2⁶⁴, so its /64."""
+    """What counts as one address where something is counted. Of IPv6 a customer has a /56: his hosts choose as they
+    like among the addresses of a /64, and he among 256 of these."""
     try:
         parsed: Address = ipaddress.ip_address(address)
     except ValueError:
@@ -62,7 +77,7 @@ def network_of(address: str) -> str:
         return address
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+    return str(ipaddress.ip_network((int(parsed) >> 72 << 72, 56)))
 
 
 def is_local_host(host: str) -> bool:

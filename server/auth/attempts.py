@@ -83,7 +83,7 @@ class Attempts:
             async with asyncio.timeout(LONGEST_WAIT_S):
                 await place
         except (TimeoutError, asyncio.CancelledError) as gone:
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.exception() is None:
                 self._end(key)  # it has just been handed over
             if isinstance(gone, TimeoutError):
                 raise Unavailable("too many are waiting to sign in, try again", retry_after_s=5) from None

@@ -51,10 +51,10 @@ class Principals(Remembered[Principal]):
     def drop(self, digest: bytes) -> None:
         entry = self.entries.pop(digest, None)
         for grant in entry[0].grants if entry else ():
-            digests = self._by_grant[grant]
+            digests = self._by_grant.get(grant, set())  # what may not be kept goes before it is in the index
             digests.discard(digest)
             if not digests:
-                del self._by_grant[grant]
+                self._by_grant.pop(grant, None)
 
     def revoke(self, grants: frozenset[str]) -> None:
         """Forget all that stands on these."""

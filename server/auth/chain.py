@@ -11,7 +11,8 @@
 6. Credentials are known by what they say, not by how it is spelt: else each way to spell them would be a verification.
 7. What counts as a failed sign-in is what can be guessed, or what the CRM is asked about. 256 random bits and
    signatures can't be guessed: a page that goes on with a session that has ended must not lock its office out. Nor must
-   a program that repeats a wrong password: the address pays for the first, repeats are counted by themselves.
+   a program that repeats a wrong password: the address pays for the first, repeats are counted by themselves. What was
+   good within a day is no guess: whoever was signed in stays so beside a guesser at his address.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from server.limits import Rate
 from server.metrics import Metrics
 
 TTL_S: Final = 300.0
+USER_TTL_S: Final = 86_400.0
+"""Of what stands on the users file alone: this process reads it, and so knows the end of an entry itself."""
 KNOWN: Final = 100_000
 """Credentials verified and remembered; about 50 MB when full, each an agent of its own."""
 REFUSED_TTL_S: Final = 60.0
@@ -91,6 +94,7 @@ class Chain:
         self._metrics = metrics or Metrics()
         self._known = Principals(known)
         self._refused: Remembered[_Refusal] = Remembered(refused)
+        self._good: Remembered[bool] = Remembered(known)
         self._lines = Rate(LINES_PER_S, LINES_BURST)
         self._revoked: OrderedDict[str, int] = OrderedDict()
         self._revocations = 0
@@ -209,16 +213,22 @@ class Chain:
         except Unauthenticated as error:
             self._say(scheme, address, error)
             raise
-        charged = charged and self._attempts is not None
-        async with self._attempts.attempt(address) if self._attempts is not None and charged else nullcontext():
+        guess = charged and self._good.get(digest, self._clock()) is None
+        async with self._attempts.attempt(address) if self._attempts is not None and guess else nullcontext():
             try:
                 principal = await self._standing(verify())
             except Unauthenticated as error:
                 self._say(scheme, address, error)
+                self._good.drop(digest)
                 self._refused.put(digest, _Refusal(str(error), charged), self._clock(), REFUSED_TTL_S)
                 raise Unauthenticated(str(error), self.challenge) from None
-        ttl_s = TTL_S if principal.expires_at is None else min(TTL_S, principal.expires_at - self._wall())
+        local = principal.grants and all(grant.startswith("user:") for grant in principal.grants)
+        ttl_s = USER_TTL_S if local else TTL_S
+        if principal.expires_at is not None:
+            ttl_s = min(ttl_s, principal.expires_at - self._wall())
         if ttl_s > 0:
+            if charged:
+                self._good.put(digest, True, self._clock(), USER_TTL_S)
             self._known.put(digest, principal, self._clock(), ttl_s)
         return principal
 

@@ -6,9 +6,9 @@
 3. Who asks with the same credentials while they are being judged shares that request. At most `UNDER_WAY` are under
    way and `WAITING` wait for a place; whoever comes then is refused. `upstream.timeout_s` bounds that wait, and then
    the whole of the request, `ANSWER_BYTES` what is read of the answer.
-4. 401 and 403 refuse the credentials. `FAILURES` and silence open the breaker. Any other answer that names nobody, 500
-   among them, is `Unavailable` and not held against the caller. It does not open the breaker: a caller who finds
-   credentials that bring it about could lock out all others.
+4. 400, 401 and 403 refuse the credentials. `FAILURES` and silence open the breaker. Any other answer that names nobody,
+   429 and 500 among them, is `Unavailable` and not held against the caller. It does not open the breaker: a caller who
+   finds credentials that bring it about could lock out all others.
 5. The log says what was wrong with an answer, the same thing once in `SAID_AGAIN_S`, and never what was in it.
 """
 
@@ -33,7 +33,7 @@ from server.errors import SettingsError, Unauthenticated, Unavailable
 from server.events import AgentId
 from server.settings.schema import Upstream as UpstreamSettings
 
-FAILURES: Final = (408, 429, 502, 503, 504)
+FAILURES: Final = (408, 502, 503, 504)
 UNDER_WAY: Final = 32
 WAITING: Final = 200
 ANSWER_BYTES: Final = 64 * 1024
@@ -183,12 +183,14 @@ class Judge:
             return _Answer(response.status_code, retry_after_s, bytes(content) if whole else None)
 
     def _principal(self, answer: _Answer, scheme: str) -> Principal:
-        if answer.status in (401, 403):
+        if answer.status == 429:  # said to us for what others tried: no failure, and no word on these credentials
+            raise Unavailable(_SILENT, answer.retry_after_s)
+        if answer.status in (400, 401, 403):
             raise Unauthenticated("the upstream does not know these credentials", SCHEMES[scheme][1])
         if 300 <= answer.status < 400:
             raise self._unusable("upstream answers with a redirect", status=answer.status)
         if answer.status != 200:
-            raise self._unusable("upstream answers with another status than 200, 401, 403", status=answer.status)
+            raise self._unusable("upstream answers with another status than 200, 400, 401, 403", status=answer.status)
         if answer.content is None:
             raise self._unusable("upstream's answer is compressed or too long", limit_bytes=ANSWER_BYTES)
         try:

@@ -87,9 +87,11 @@ class Jwks:
         return self._keys
 
     async def newer(self) -> tuple[Key, ...]:
-        """The keys after another look at the document, unless somebody looked within `WINDOW_S`. Raises `Unavailable`,
-        where there were no keys before."""
+        """The keys after another look at the document, unless somebody looked within `WINDOW_S`. Raises `Unavailable`
+        where the last look failed: the key that is asked for may have been published since."""
         await self._fetched(WINDOW_S)
+        if self._failures:
+            raise Unavailable("the keys of the tokens' issuer can't be had now, try again", math.ceil(RETRY_S))
         return await self.keys()
 
     async def run(self) -> None:

@@ -32,6 +32,12 @@ class Quota:
                 f"this agent sends more than {self._limits.requests_per_agent_s} requests a second", wait
             )
 
+    def charge(self, agent: AgentId, requests: int) -> None:
+        """What an agent asked for has cost as much as so many requests more."""
+        if self._agents is not None:
+            for _ in range(requests):
+                self._agents.charge(agent.tag, self._clock())
+
     def of_web_sessions(self, agent: AgentId) -> None:
         """One browser more that signs in: the store keeps it for hours."""
         if self._web_sessions is not None and (wait := self._web_sessions.take(agent.tag, self._clock())):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Final, Protocol, Self
+from typing import Annotated, Final, Protocol, Self
 
 import msgspec
 
@@ -32,6 +32,10 @@ def name_of(kind: str, secret: str) -> str:
     return f"{kind}:{hashlib.sha256(secret.encode()).hexdigest()}"
 
 
+Time = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Unix time in seconds, up to the end of the year 9999."""
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What one secret is good for, as it is kept. Times are Unix time in seconds.
 
@@ -42,11 +46,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     agent: str
     scopes: tuple[Scope, ...]
-    issued_at: float
-    expires_at: float
+    issued_at: Time
+    expires_at: Time
     device: str = ""
     on: tuple[str, ...] = ()
-    until: float = 0.0
+    until: Time = 0.0
 
     @classmethod
     def of(cls, principal: Principal, issued_at: float, expires_at: float, device: str = "") -> Self:

@@ -23,6 +23,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from server import logs, wire
+from server.auth.address import network_of
 from server.errors import ClearsyncError, HeadersTooLarge, Refused, Unavailable
 from server.gateway.door import CLOSE_CODES, Door, not_a_handshake
 from server.problems import problem_response
@@ -140,7 +141,8 @@ class Connection(asyncio.Protocol):
         """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
         if self._transport is None or self._transport.is_closing():
             return
-        _log.info("session refused", address=self._address, error=type(error).__name__)
+        if not self._door.lines.take(network_of(self._address), self._loop.time()):
+            _log.info("session refused", address=self._address, error=type(error).__name__)
         code = CLOSE_CODES.get(type(error))
         if code is not None and request is not None and request.headers.get_all("Origin"):
             if self.open(request):

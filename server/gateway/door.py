@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from server.auth.address import Way
@@ -23,6 +23,7 @@ from server.errors import (
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
+from server.limits import Rate
 from server.wire import CloseCode
 
 
@@ -52,6 +53,8 @@ class Door:
     max_frame_bytes: int
     max_sessions: int
     local_only: bool = False
+    lines: Rate = field(default_factory=lambda: Rate(1.0, 60))
+    """Lines in the log about an address that is refused."""
 
 
 CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {

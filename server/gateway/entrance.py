@@ -40,6 +40,8 @@ def read_visitor(door: Door, request: Request, peer: str) -> Visitor:
     headers = request.headers
     asked = SyncRequest.parse(request.path, door.base_path)
     origins, hosts = headers.get_all("Origin"), headers.get_all("Host")
+    if len(hosts) > 1:
+        raise BadRequest("Host is given twice")
     host = hosts[0] if hosts else ""
     if door.local_only and not is_local_host(host):
         raise Forbidden("in development the Host must be localhost or a loopback address")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
 from contextlib import ExitStack
+from typing import Final
 
 from server import logs
 from server.broker import binary
@@ -27,13 +29,27 @@ from server.processes.control import Reload, Start
 from server.processes.listener import RELEASE_S, bind, url_of
 from server.settings import Settings, is_loopback
 
+FEW_DESCRIPTORS: Final = 4096
+
 log = logs.get("clearsync.supervisor")
 
 
 def serve(settings: Settings) -> None:
     """Serve until a signal ends it. Raises `StartupError` where it does not come up."""
     logs.configure(settings.log.level, settings.log.format)
+    _raise_descriptors()
     asyncio.run(Supervisor(settings).run())
+
+
+def _raise_descriptors() -> None:
+    """As many open files as the system lets us have, for us and the workers: each connection is one, and a shell's
+    1,024 are soon used up by those who only hold them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems have no limit to give, and refuse this one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    may, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != may < FEW_DESCRIPTORS:
+        log.warning("few open files are allowed, so few connections are", limit=may, before=soft)
 
 
 class Supervisor:

@@ -57,7 +57,7 @@ def split_address(value: str) -> tuple[str, int]:
 
 def _listen(value: str) -> str:
     if value and not is_loopback(split_address(value)[0]):
-        raise ValueError("on a loopback host, metrics and control are not for the network")
+        raise ValueError("on a loopback host, it is not for the network")
     return value
 
 

@@ -110,9 +110,11 @@ class Jwt(Section, frozen=True):
     audience: Annotated[str, "what `aud` must have; required, as tokens made for another service must not count"] = ""
     leeway_s: Annotated[float, Meta(ge=0, le=300), "seconds by which clocks may differ, for `exp` and `nbf`"] = 30.0
     agent_claim: Annotated[str, "claim that is the agent's name in the CRM"] = "sub"
-    tenant_claim: Annotated[str, "claim that is the tenant"] = "tenant"
+    tenant_claim: Annotated[str, "claim that is the tenant; few issuers have one, then set `tenant`"] = "tenant"
     tenant: Annotated[str, "the tenant of every token, instead of a claim; empty reads the claim"] = ""
-    scope_claim: Annotated[str, "claim with scopes, a list or words; absent: handled:write, sync:read"] = "scope"
+    scope_claim: Annotated[
+        str, "claim with scopes, a list or words; empty, or absent from a token: handled:write, sync:read"
+    ] = "scope"
 
 
 class Upstream(Section, frozen=True):
@@ -174,9 +176,7 @@ class Console(Section, frozen=True):
 class Log(Section, frozen=True):
     """What is written to stderr."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], "least level written; debug is a line a message"] = (
-        "info"
-    )
+    level: Annotated[Literal["debug", "info", "warning", "error"], "least level written"] = "info"
     format: Annotated[Literal["auto", "text", "json"], "text for people, json for machines, auto asks the terminal"] = (
         "auto"
     )

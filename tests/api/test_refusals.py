@@ -263,6 +263,7 @@ CASES: Final = [
     # where
     of_target("wrong path", "/api/v1/Agents/Pocket/NotificationsHandle", 404, "NotFound"),
     of_target("trailing slash", f"{HANDLED_PATH}/", 404, "NotFound"),
+    of_target("a line feed at its end", f"{HANDLED_PATH}%0a", 404, "NotFound"),
     of_target("doubled slash", f"/{HANDLED_PATH}", 404, "NotFound"),
     of_target("path in lower case", HANDLED_PATH.lower(), 404, "NotFound"),
     of_target("dots", f"/x/..{HANDLED_PATH}", 404, "NotFound"),

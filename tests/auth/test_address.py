@@ -68,3 +68,27 @@ def test_client_address(proxies: tuple[str, ...], peer: str, headers: list[tuple
 def test_whether_a_client_came_by_tls(tls: bool, peer: str, said: list[str], encrypted: bool) -> None:
     headers = [("x-forwarded-proto", value) for value in said]
     assert Way((PROXY,), tls=tls).encrypted(peer, headers) is encrypted
+
+
+@pytest.mark.parametrize(
+    ("hop", "address"),
+    [
+        (f"{CLIENT}:4711", CLIENT),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%any text", PROXY),
+        (f"{CLIENT}:", PROXY),
+        ("[]:1", PROXY),
+        ("1.2.3:1", PROXY),
+    ],
+)
+def test_a_hop_may_have_a_port(hop: str, address: str) -> None:
+    assert Way((PROXY,)).address(PROXY, forwarded(hop)) == address
+
+
+def test_a_proxy_is_the_same_on_a_socket_of_both_families() -> None:
+    way = Way((PROXY,))
+    assert way.address(f"::ffff:{PROXY}", forwarded(CLIENT)) == CLIENT
+    assert way.encrypted(f"::ffff:{PROXY}", [("x-forwarded-proto", "https")])
+    assert Way(("10.0.0.0/8",)).address(PROXY, forwarded(f"{CLIENT}, ::ffff:{INNER}")) == CLIENT

@@ -10,7 +10,7 @@ import pytest
 
 from server.auth.apptokens import AppTokens
 from server.auth.attempts import Attempts
-from server.auth.chain import REFUSED_TTL_S, TTL_S, Chain
+from server.auth.chain import REFUSED_TTL_S, TTL_S, USER_TTL_S, Chain
 from server.auth.principal import Credentials, Principal, Scope
 from server.errors import BadRequest, TooManyRequests, Unauthenticated, Unavailable
 from server.events import AgentId
@@ -358,3 +358,41 @@ async def test_metrics_count_by_scheme_and_result(fake: Fake) -> None:
         ("other", "refused"): 1,
         ("basic", "unavailable"): 1,
     }
+
+
+async def test_a_user_is_known_for_a_day_and_whoever_has_a_token_too_for_minutes(
+    chain: Chain, fake: Fake, clock: Clock
+) -> None:
+    fake.grants = ("user:ab",)
+    await chain.authenticate(said(b"Basic good"), HERE)
+    clock.now += USER_TTL_S - 1
+    assert chain.cached(said(b"Basic good"))
+    chain.revoke(frozenset({"user:ab"}))
+    assert chain.cached(said(b"Basic good")) is None
+    fake.grants = ("user:ab", "web:cd")
+    await chain.authenticate(said(b"Basic good"), HERE)
+    clock.now += TTL_S
+    assert chain.cached(said(b"Basic good")) is None
+
+
+async def test_what_was_good_is_no_guess(fake: Fake, clock: Clock) -> None:
+    chain = Chain({"basic": [fake]}, attempts=Attempts(3, clock=clock), clock=clock)
+    await chain.authenticate(said(b"Basic good"), HERE)
+    for minute in range(1, 20):
+        clock.now += TTL_S
+        for number in range(3):
+            with pytest.raises(Unauthenticated):
+                await chain.authenticate(said(b"Basic %d" % (10 * minute + number)), HERE)
+        with pytest.raises(TooManyRequests):
+            await chain.authenticate(said(b"Basic %d" % (10 * minute + 9)), HERE)
+        assert await chain.authenticate(said(b"Basic good"), HERE) == ADA
+    fake.failing = Unauthenticated("another password by now")
+    clock.now += TTL_S
+    with pytest.raises(Unauthenticated, match="another password"):
+        await chain.authenticate(said(b"Basic good"), HERE)
+    clock.now += REFUSED_TTL_S
+    for number in range(3):
+        with pytest.raises(Unauthenticated):
+            await chain.authenticate(said(b"Basic last%d" % number), HERE)
+    with pytest.raises(TooManyRequests):  # it had its one try
+        await chain.authenticate(said(b"Basic good"), HERE)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from server.auth import revocation
 from server.auth.revocation import Revocations, standing
@@ -186,6 +187,24 @@ async def test_a_store_that_does_not_answer_is_asked_until_it_does(
         worker.revocations.missed()
         await worker.until(lambda: not worker.held, within_s=5)
     assert len(vault.asked) == 6
+
+
+async def test_what_nobody_foresaw_ends_no_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Kept):
+        async def gone(self, names: list[str]) -> set[str]:
+            found = await super().gone(names)
+            if len(self.asked) <= 2:
+                raise RuntimeError("unforeseen")
+            return found
+
+    monkeypatch.setattr(revocation, "FIRST_PAUSE_S", 0.001)
+    vault, worker = Broken(), Worker(ONE)
+    with capture_logs() as lines:
+        async with worker.running(vault):
+            worker.revocations.missed()
+            await worker.until(lambda: not worker.held, within_s=5)
+    assert len(vault.asked) == 3
+    assert [line["event"] for line in lines].count("grants could not be compared with the store") == 2
 
 
 async def test_what_is_missed_during_a_comparison_is_compared_again() -> None:

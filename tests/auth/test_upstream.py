@@ -339,7 +339,7 @@ async def test_an_answer_that_names_nobody_is_no_refusal(
     assert "ada" not in repr(line).lower()
 
 
-@pytest.mark.parametrize("status", [201, 204, 400, 404, 405, 410, 415, 500, 501])
+@pytest.mark.parametrize("status", [201, 204, 402, 404, 405, 410, 415, 500, 501])
 async def test_another_status_is_no_failure(
     crm: Crm, judged: Judged, clock: Clock, said: list[dict[str, object]], status: int
 ) -> None:
@@ -348,7 +348,11 @@ async def test_another_status_is_no_failure(
     for _ in range(10):
         assert await unavailable(verifier, NO_USE) == 5
     assert len(crm.requests) == 10
-    line = {"event": "upstream answers with another status than 200, 401, 403", "status": status, "log_level": "error"}
+    line = {
+        "event": "upstream answers with another status than 200, 400, 401, 403",
+        "status": status,
+        "log_level": "error",
+    }
     assert said == [line]
     clock.now += 600
     await unavailable(verifier, NO_USE)
@@ -613,7 +617,6 @@ async def nonsense(request: Request, writer: asyncio.StreamWriter) -> None:
         (break_off, "RemoteProtocolError"),
         (nonsense, "RemoteProtocolError"),
         (answer(408), 408),
-        (answer(429), 429),
         (answer(502), 502),
         (answer(503, ADA), 503),
         (answer(504), 504),
@@ -810,7 +813,7 @@ async def test_no_credential_is_in_any_log(
         answer(502, credentials),
         break_off,
         nonsense,
-        answer(429, credentials),
+        answer(504, credentials),
         answer(503, credentials),
     ]
     errors = []
@@ -827,3 +830,22 @@ async def test_no_credential_is_in_any_log(
         assert secret not in repr(said)
         assert secret not in repr(errors)
         assert secret not in repr(judge.__dict__)
+
+
+async def test_too_many_requests_is_no_failure_of_the_upstream(
+    crm: Crm, judged: Judged, said: list[dict[str, object]]
+) -> None:
+    """It throttles us for what some of our callers tried; the others are to get through."""
+    verifier = Upstream(judged(), "soticket")
+    crm.reply = answer(429, Retry_After="7")
+    for _ in range(20):
+        assert await unavailable(verifier) == 7
+    crm.reply = answer(200, ADA)
+    await verifier.verify(TICKET, None)
+    assert said == []
+
+
+async def test_400_refuses_credentials(crm: Crm, judged: Judged) -> None:
+    crm.reply = answer(400)
+    with pytest.raises(Unauthenticated):
+        await Upstream(judged(), "soticket").verify(TICKET, None)

@@ -330,6 +330,31 @@ async def test_run_sees_a_change(written: Callable[[str], Path]) -> None:
         await running
 
 
+@pytest.mark.usefixtures("quick")
+async def test_run_survives_a_look_that_fails(written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+    failed, look = asyncio.Event(), UsersFile.look
+
+    async def fail(file: UsersFile, *, anyway: bool = False) -> None:
+        failed.set()
+        raise RuntimeError("can't start new thread")
+
+    file = UsersFile(written(ADA + BO), told.put_nowait, pause=lambda seconds: None)
+    monkeypatch.setattr(UsersFile, "look", fail)
+    running = asyncio.ensure_future(file.run())
+    with capture_logs() as lines:
+        async with asyncio.timeout(10):
+            await failed.wait()
+            monkeypatch.setattr(UsersFile, "look", look)
+            written(BO)
+            await told.get()
+    assert ("error", "users file could not be looked at") in [(line["log_level"], line["event"]) for line in lines]
+    assert list(file.users) == ["bo"]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_an_order_is_obeyed_at_once(written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.auth.usersfile.EVERY_S", 3600.0)
     told: asyncio.Queue[frozenset[str]] = asyncio.Queue()

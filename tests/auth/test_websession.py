@@ -19,6 +19,8 @@ NOT_TEXT = encode(Grant(tenant="acme", agent="ada", scopes=(), issued_at=NOW, ex
     b"ada", b"\xff"
 )
 
+FOR_EVER = b'{"tenant":"acme","agent":"ada","scopes":[],"issued_at":1.0,"expires_at":1e300}'
+
 
 @dataclass
 class Memory:
@@ -141,7 +143,7 @@ async def test_what_has_not_our_form_is_not_asked_for(house: House, secret: byte
             await judge
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"tenant":1}', NOBODY, NOT_TEXT])
+@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"tenant":1}', NOBODY, NOT_TEXT, FOR_EVER])
 async def test_a_value_that_is_no_grant_lets_nobody_in(house: House, value: bytes) -> None:
     secret, _ = await house.web.begin(ADA)
     house.vault.kept[name_of("web", secret)] = value

@@ -145,6 +145,8 @@ def test_an_address_in_use_is_named_with_its_setting(key: str, taken_port: int, 
     )
     assert refused.returncode == 2
     said = f"clearsync: {key}: 127.0.0.1:{taken_port} is in use by another process, choose another"
+    if key == "admin.listen":
+        said += ", or none by an empty value (CLEARSYNC_ADMIN__LISTEN=)"
     assert one_line(refused.stderr) == said
 
 

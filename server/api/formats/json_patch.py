@@ -25,6 +25,8 @@ MAX_VALUES: Final = 20 * MAX_EVENTS
 MAX_COPIED: Final = 32 * MAX_EVENTS
 """Values and characters that all `copy` of a patch may make."""
 MAX_DEPTH: Final = 16
+MAX_STEPS: Final = 8 * MAX_EVENTS
+"""In all paths together; an event takes two, and each costs a microsecond."""
 
 _OPERATIONS: Final = frozenset(JsonPatch.operations)
 _POINTERS: Final = {"copy": ("from", "path"), "move": ("from", "path")}
@@ -43,10 +45,12 @@ def _applied(patch: list[Any]) -> object:
     if _weight(patch, MAX_VALUES, of_text=0) > MAX_VALUES:
         raise TooLarge(f"patch has more than {MAX_VALUES} values, which is the limit")
     request: object = {}
-    copied = 0
+    copied = steps = 0
     for index, operation in enumerate(patch):
         try:
-            _check(operation)
+            steps += _check(operation)
+            if steps > MAX_STEPS:
+                raise TooLarge(f"patch has more than {MAX_STEPS} steps in its paths, which is the limit")
             copied += _copied(operation, request, MAX_COPIED - copied)
             request = JsonPatch([operation]).apply(request, in_place=True)
         except JsonPatchTestFailed:
@@ -60,8 +64,9 @@ def _applied(patch: list[Any]) -> object:
     return request
 
 
-def _check(operation: Any) -> None:
-    """An object with a known `op` and paths that are not too deep. The library checks the rest."""
+def _check(operation: Any) -> int:
+    """An object with a known `op` and paths that are not too deep; the steps of these. The library checks the rest."""
+    steps = 0
     if not isinstance(operation, dict):
         raise BadRequest("it must be an object with op and path")
     name = operation.get("op")
@@ -73,8 +78,10 @@ def _check(operation: Any) -> None:
             raise BadRequest(f"{key} must be a string")
         if path.count("/") > MAX_DEPTH:
             raise BadRequest(f"{key} has {path.count('/')} steps, limit is {MAX_DEPTH}")
+        steps += path.count("/")
     if name in ("add", "replace", "test") and "value" not in operation:
         raise BadRequest(f"{name} must have a value")
+    return steps
 
 
 def _copied(operation: Any, request: object, left: int) -> int:

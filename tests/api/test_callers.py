@@ -25,7 +25,9 @@ from server.metrics import Metrics
 from tests.auth.test_websession import Memory
 
 CRM, EVIL, PROXY = "https://crm.example.com", "https://evil.example", "10.0.0.1"
-COOKIE, SECRET = "clearsync", b"s" * 43
+COOKIE = "clearsync"
+OPENED = b"s" * 43
+"""The value of the cookie of a session."""
 ADA = AgentId.of("acme", "ada")
 ACTING = DEFAULT_SCOPES | {Scope.AGENTS_WRITE}
 
@@ -95,7 +97,7 @@ class Edge:
 
 
 BASIC: Header = ("Authorization", "Basic YTpi")
-SESSION: Header = ("Cookie", f"{COOKIE}={SECRET.decode()}")
+SESSION: Header = ("Cookie", f"{COOKIE}={OPENED.decode()}")
 
 
 # X-Agent-Id
@@ -238,12 +240,12 @@ async def test_a_request_by_cookie_carries_its_session_s_token(method: str) -> N
     edge = Edge()
     with pytest.raises(Forbidden, match=r"^X-XSRF-TOKEN is missing"):
         await edge.caller(SESSION, method=method)
-    for wrong in ("", "x", xsrf_token(b"t" * 43), xsrf_token(SECRET)[:-1], xsrf_token(SECRET).upper()):
+    for wrong in ("", "x", xsrf_token(b"t" * 43), xsrf_token(OPENED)[:-1], xsrf_token(OPENED).upper()):
         with pytest.raises(Forbidden, match=r"^X-XSRF-TOKEN is not this session's$"):
             await edge.caller(SESSION, ("X-XSRF-TOKEN", wrong), method=method)
     assert not edge.guard.asked
-    assert (await edge.caller(SESSION, ("X-XSRF-TOKEN", xsrf_token(SECRET)), method=method)).agent == ADA
-    assert edge.guard.asked == [(Credentials(web_session=SECRET), "192.0.2.1")]
+    assert (await edge.caller(SESSION, ("X-XSRF-TOKEN", xsrf_token(OPENED)), method=method)).agent == ADA
+    assert edge.guard.asked == [(Credentials(web_session=OPENED), "192.0.2.1")]
 
 
 async def test_who_says_who_he_is_needs_no_token() -> None:
@@ -252,7 +254,7 @@ async def test_who_says_who_he_is_needs_no_token() -> None:
 
 async def test_the_token_does_not_vouch_for_the_page() -> None:
     with pytest.raises(Forbidden, match="this origin"):
-        await Edge().caller(SESSION, ("X-XSRF-TOKEN", xsrf_token(SECRET)), ("Origin", EVIL))
+        await Edge().caller(SESSION, ("X-XSRF-TOKEN", xsrf_token(OPENED)), ("Origin", EVIL))
 
 
 # the challenge
@@ -272,9 +274,9 @@ async def answered_by(endpoint: Callable[..., Awaitable[None]], method: str, *he
         ("DELETE", ()),
         ("DELETE", (BASIC,)),  # it is the session's own that end it
         ("DELETE", (("Cookie", "other=x"),)),
-        ("DELETE", (SESSION, ("X-XSRF-TOKEN", xsrf_token(SECRET)))),
+        ("DELETE", (SESSION, ("X-XSRF-TOKEN", xsrf_token(OPENED)))),
         ("POST", ()),
-        ("POST", (SESSION, ("X-XSRF-TOKEN", xsrf_token(SECRET)))),  # a session does not prolong itself
+        ("POST", (SESSION, ("X-XSRF-TOKEN", xsrf_token(OPENED)))),  # a session does not prolong itself
     ],
 )
 async def test_a_401_names_every_scheme_that_is_served(method: str, headers: tuple[Header, ...]) -> None:

@@ -237,13 +237,24 @@ def test_of_a_proxys_word_only_the_end_counts(guarded: Running) -> None:
 def test_network_of_an_ipv6_guesser_is_one_address(guarded: Running) -> None:
     for n in range(10):
         assert guess(guarded, "127.0.0.7", ("X-Forwarded-For", f"2001:db8::{n:x}"), basic("ada", f"v6 {n}")) == UNKNOWN
-    for said in ("2001:db8::ffff:1", "2001:DB8:0:0::5", "2001:db8::1%eth0"):
+    for said in ("2001:db8::ffff:1", "2001:DB8:0:0::5", "2001:db8:0:ff::1", "[2001:db8::9]:4711"):
         assert guess(guarded, "127.0.0.7", ("X-Forwarded-For", said), basic("ada", said)) == LIMITED
 
 
 @pytest.mark.parametrize(
     "said",
-    ["", "unknown", "203.0.113.1:80", "[2001:db8::1]", "203.0.113.1\x0b", "<script>", "1.2.3.4;x", "0x7f.1", "é"],
+    [
+        "",
+        "unknown",
+        "203.0.113.1:80000000",
+        "[2001:db8::1",
+        "2001:db8::1%eth0",
+        "203.0.113.1\x0b",
+        "<script>",
+        "1.2.3.4;x",
+        "0x7f.1",
+        "é",
+    ],
 )
 def test_what_is_no_address_is_not_believed_and_not_logged(guarded: Running, said: str) -> None:
     reply = call_from(guarded, "127.0.0.7", ("X-Forwarded-For", said))[0]

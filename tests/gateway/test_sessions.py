@@ -472,7 +472,7 @@ async def test_a_device_that_was_away_gets_what_it_missed_once(running: Running,
 
 
 async def test_away_during_5000_batches_is_one_clear_with_the_pairs(running: Running, user: str) -> None:
-    """Acceptance 2."""
+    """What was handled many times meanwhile comes once."""
     pairs = [(type_, id_) for type_ in ("NewTicket", "AppointmentMoved") for id_ in range(100)]
     chance = random.Random(2)
     batches = [chance.sample(pairs, 3) for _ in range(4800)] + [pairs[n - 3 : n] for n in range(3, 201)]
@@ -553,7 +553,7 @@ async def test_a_cut_in_the_middle_of_a_catch_up_loses_nothing(running: Running,
 
 
 async def test_below_the_floor_is_a_reset_first(guarded: Running) -> None:
-    """Acceptance 2: the cap is 1,000 events an agent, and 1,500 were handled meanwhile."""
+    """The cap is 1,000 events an agent, and 1,500 were handled meanwhile."""
     async with session(guarded, "bob") as device:
         pass
     async with caller(guarded, "bob") as post:

@@ -16,6 +16,10 @@ LIMITS: Final = (
     "web_sessions",
     "worker_sessions",
     "failed_logins",
+    "frames",
+    "connections",
+    "requests_in_flight",
+    "bodies",
 )
 
 
@@ -34,6 +38,17 @@ class Metrics:
     gaps_total: int = 0
     stores_total: int = 0
     clears_found_by_sweep_total: int = 0
+    recorded_again_total: int = 0
+    """Batches that the store had lost after they were answered."""
+    listener_rebuilds_total: int = 0
+    """Connections of the listener after its first."""
+    probes_total: int = 0
+    probes_deaf_total: int = 0
+    """Probes that did not arrive: the listener was deaf, and was rebuilt."""
+    probe_s: float = 0.0
+    """How long the last probe took from its publication to its arrival."""
+    loop_lag_s: float = 0.0
+    """The longest that the loop came late to its work in the last seconds."""
     sign_ins_total: dict[tuple[str, ...], int] = field(default_factory=lambda: _zeros(product(SCHEMES, RESULTS)))
     """By scheme and result; what the cache answers is none."""
     limited_total: dict[tuple[str, ...], int] = field(default_factory=lambda: _zeros(product(LIMITS)))

@@ -49,6 +49,9 @@ class Server(Section, frozen=True):
     trusted_proxies: Annotated[tuple[str, ...], "addresses or networks whose X-Forwarded-* headers are believed"] = ()
     tls_certificate: Annotated[str, "file of the certificate chain, PEM; read again on SIGHUP"] = ""
     tls_key: Annotated[str, "file of its private key, PEM, not encrypted; read again on SIGHUP"] = ""
+    drain_grace_s: Annotated[
+        float, Meta(ge=0, le=3600), "seconds between /ready turning red and the end of new connections, for balancers"
+    ] = 0.0
     drain_s: Annotated[float, Meta(ge=0, le=3600), "seconds in which sessions are sent away before an exit"] = 10.0
 
 
@@ -65,6 +68,12 @@ class Store(Section, frozen=True):
         10_000
     )
     timeout_s: Annotated[Seconds, "seconds after which a silent store is answered 503"] = 2.0
+    probe_interval_s: Annotated[
+        float, Meta(ge=0, le=3600), "seconds between looks whether announcements still arrive; 0 is never"
+    ] = 5.0
+    record_again_s: Annotated[
+        float, Meta(ge=0, le=60), "seconds of recorded batches that are recorded again in a store that lost them"
+    ] = 5.0
 
     @property
     def data_dir_path(self) -> Path:
@@ -142,8 +151,18 @@ class Limits(Section, frozen=True):
     header_timeout_s: Annotated[Seconds, "seconds in which a request's head must be complete"] = 10.0
     body_timeout_s: Annotated[Seconds, "seconds in which its body must be complete"] = 30.0
     requests_in_flight: Annotated[Count, "requests answered at one time by a worker; over it 503"] = 10_000
+    bodies_in_flight_bytes: Annotated[
+        Annotated[int, Meta(ge=1_048_576, le=16_000_000_000)], "bytes of their bodies together; over it 503"
+    ] = 67_108_864
+    connections_per_worker: Annotated[
+        Limit, "connections to a worker; over it 503; 0 is as many as its open files allow"
+    ] = 0
     sessions_per_worker: Annotated[Limit, "devices connected to a worker; 0 is no limit"] = 0
     sessions_per_agent: Annotated[Limit, "devices of an agent connected at once, to all workers; 0 is no limit"] = 20
+    frames_per_session_s: Annotated[Limit, "frames a second that a device may send; 0 is no limit"] = 20
+    frames_per_session_burst: Annotated[
+        Count, "frames that it may send at once; over it error, twice over it the end"
+    ] = 200
     web_sessions_per_agent_minute: Annotated[
         Limit, "browsers an agent signs in a minute, to a worker; 0 is no limit"
     ] = 30

@@ -37,6 +37,19 @@ class ModelStore:
             self.entries = dict(ordered[drop:])
         return prev, seq
 
+    def again(self, position: int, least: int, members: Iterable[bytes]) -> tuple[int, int] | None:
+        """As the script that records a batch again: (the position before, the position after), None: nothing lost.
+
+        `least`: the position that it gets at least.
+        """
+        members = list(members)
+        if all(self.entries.get(m, -1) >= position for m in members):
+            return None
+        prev = max(self.seq, 0)
+        self.floor = seq = max(prev + 1, least)
+        self.entries |= dict.fromkeys(members, seq)
+        return prev, seq
+
     def read(self, now: int, position: int | None, floor: int = -1) -> Handled:
         """As the read script answers."""
         if self.floor is None:

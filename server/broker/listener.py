@@ -12,10 +12,12 @@ from server import logs
 from server.broker.base import Control, Subscriber
 from server.broker.endpoint import Endpoint
 from server.broker.link import Link, LinkLost
+from server.broker.probe import Probe
 from server.broker.script import ignore
 from server.broker.upkeep import pulse
 from server.errors import StoreError, Unavailable
 from server.events import AgentId
+from server.metrics import Metrics
 from server.session import Announcement
 
 SUBSCRIBE_SLICE: Final = 1000
@@ -38,6 +40,8 @@ class Listener:
         on_change: Callable[[], None],
         control_channel: bytes,
         control: Control,
+        probe: Probe,
+        metrics: Metrics,
     ) -> None:
         """`store(link)` says whether the link leads to the store that commands go to."""
         self._endpoint = endpoint
@@ -48,6 +52,10 @@ class Listener:
         self._on_change = on_change
         self._control_channel = control_channel
         self._control = control
+        self._probe = probe
+        self._metrics = metrics
+        self._lives = 0
+        self._read = 0
         self._subscribers: dict[bytes, Subscriber] = {}
         self._link: Link | None = None
         self._subscribed = False
@@ -64,19 +72,23 @@ class Listener:
             try:
                 if not await self._is_our_store(link):
                     raise Unavailable("the listener met another store than commands do")
-                await self._hear_control(link)
+                await self._hear_first(link)
             except BaseException:
                 link.abort()
                 raise
         self._link = link
+        self._metrics.listener_rebuilds_total += self._lives > 0
+        self._lives += 1
         try:
             async with asyncio.TaskGroup() as tasks:
-                beat = tasks.create_task(pulse(link, self._timeout_s, "PING", on_reply=lambda sent, reply: None))
+                beat = tasks.create_task(pulse(link, self._timeout_s, lambda: link.send(ignore, "PING")))
+                probing = tasks.create_task(self._probe_until_deaf(link))
                 if await self._resubscribe(link):
                     self._subscribed = True
                     _log.info("store connected", link=self._name, channels=len(self._subscribers))
                     self._on_change()
                 await beat
+                probing.cancel()
         finally:
             self._subscribed = False
             self._link = None
@@ -91,8 +103,17 @@ class Listener:
     def _make(self) -> Link:
         return Link(listening=True, on_message=self._announced, on_unasked=self._unasked)
 
-    async def _hear_control(self, link: Link) -> None:
+    async def _probe_until_deaf(self, link: Link) -> None:
+        await self._probe.run(lambda: self._read)
+        link.abort()
+
+    async def _hear_first(self, link: Link) -> None:
         """Before all others, and only then is the link of use: a worker that is ready hears of every revocation."""
+        await self._hear(link, self._control_channel)
+        self._control.missed()
+        await self._hear(link, self._probe.channel)
+
+    async def _hear(self, link: Link, channel: bytes) -> None:
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(reply: Any) -> None:
@@ -103,7 +124,6 @@ class Listener:
             else:
                 confirmed.set_result(None)
 
-        channel = self._control_channel
         link.send(settled, b"SSUBSCRIBE", channel, confirms=(b"ssubscribe", channel))
         try:
             await confirmed
@@ -113,7 +133,6 @@ class Listener:
                     f"the store refuses us the channel {channel.decode()} (NOPERM), check the rights of its user"
                 ) from None
             raise
-        self._control.missed()
 
     async def _resubscribe(self, link: Link) -> bool:
         """All channels again, a slice at a time so that live traffic gets its turns. False where the link was lost."""
@@ -157,10 +176,13 @@ class Listener:
                 self._link.send(ignore, b"SUNSUBSCRIBE", channel, confirms=(b"sunsubscribe", channel))
 
     def _announced(self, channel: bytes, payload: bytes) -> None:
+        self._read += 1
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
             if channel == self._control_channel:
                 self._control.told(payload)
+            elif channel == self._probe.channel:
+                self._probe.heard(payload)
             return  # or unsubscribed meanwhile
         try:
             message = Announcement.parse(payload)
@@ -174,7 +196,7 @@ class Listener:
         """The subscription changed by itself (a slot moved, a server-side reset): a gap."""
         if channel == self._control_channel:
             self._control_moved(kind)
-            return
+            return  # where the probe's moves, the next probe sees to it
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
             return

@@ -10,21 +10,25 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import hiredis
 
 from server import logs
+from server.broker.again import Again
 from server.broker.base import Control, NoControl, Subscriber
 from server.broker.endpoint import Endpoint
 from server.broker.keys import agent_key, control_channel
 from server.broker.link import Link, LinkLost
 from server.broker.listener import Listener
-from server.broker.script import Script, unavailable
+from server.broker.probe import Probe
+from server.broker.script import NOT_A_MASTER, Script, unavailable
 from server.broker.upkeep import keep, pulse
 from server.broker.vault import RedisVault
 from server.errors import StoreError, Unavailable
 from server.events import NO_ORIGIN, STORE_ID, AgentId, Batch, DeviceId
+from server.metrics import Metrics
 from server.session import Handled
 
 FUTURE_SLACK_MS: Final = 5000
@@ -49,6 +53,9 @@ class RedisBroker:
         on_store: Callable[[], None],
         on_change: Callable[[], None],
         control: Control | None = None,
+        probe_interval_s: float = 0.0,
+        record_again_s: float = 0.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._prefix = prefix
@@ -58,6 +65,9 @@ class RedisBroker:
         self._on_store = on_store
         self._on_change = on_change
         self._commands: Link | None = None
+        metrics = metrics or Metrics()
+        self._again = Again(self._key, keep_s=record_again_s, retention_ms=self._retention_ms, metrics=metrics)
+        self._another_store = asyncio.Event()
         self._listener = Listener(
             endpoint,
             _LISTENER,
@@ -67,6 +77,8 @@ class RedisBroker:
             self._changed,
             control_channel(prefix),
             control or NoControl(),
+            Probe(prefix, self.command_link, probe_interval_s, metrics),
+            metrics,
         )
         self.vault = RedisVault(self.command_link, prefix)
         """What authentication keeps in the store; it goes by the same link as commands."""
@@ -75,7 +87,10 @@ class RedisBroker:
         self._offset_ms = 0.0
         self._record, self._read = Script("record.lua"), Script("read.lua")
         self._store_key = f"{prefix}:store"
+        self._no_write = ("SET", f"{prefix}:pulse", "", "XX")
+        """Refused where a write would be (full, read-only, its disk is), and writes nothing: there is no such key."""
         self._store_id = ""
+        self._refuses = ""
 
     # lifecycle
 
@@ -110,30 +125,72 @@ class RedisBroker:
         async with asyncio.timeout(self._timeout_s):
             link = await self._endpoint.connect(Link, _COMMANDS)
             try:
-                for script in (self._record, self._read):
-                    await link.command("SCRIPT", "LOAD", script.source)
+                scripts = [s.source for s in (self._record, self._read, self._again.script)]
+                await asyncio.gather(*[link.command("SCRIPT", "LOAD", source) for source in scripts])
                 await self._learn_store(link)
                 self._told_time(asyncio.get_running_loop().time(), await link.command("TIME"))
+                await self._try_writing(link)
             except BaseException:
                 link.abort()
                 raise
-        self._commands = link
-        self._up.set()
-        self._changed()
-        _log.info("store connected", link=_COMMANDS, store=self._store_id)
         try:
-            await pulse(link, self._timeout_s, "TIME", on_reply=self._told_time)
+            async with asyncio.TaskGroup() as tasks:
+                comparing = tasks.create_task(self._compare(link))
+                await asyncio.sleep(0)  # what was lost is on its way before anybody asks
+                self._commands = link
+                self._up.set()
+                self._changed()
+                _log.info("store connected", link=_COMMANDS, store=self._store_id)
+                await pulse(link, self._timeout_s, lambda: self._ask(link))
+                comparing.cancel()
         finally:
             self._commands = None
             self._up.clear()
             link.abort()
             self._changed()
 
+    async def _compare(self, link: Link) -> None:
+        """What was acknowledged against the store, now and where it turns out to be another."""
+        while True:
+            self._another_store.clear()
+            await self._again.compare(link)
+            await self._another_store.wait()
+
+    def _ask(self, link: Link) -> None:
+        """Once a second: the store's clock, and whether it takes writes."""
+        link.send(partial(self._told_time, asyncio.get_running_loop().time()), "TIME")
+        link.send(partial(self._told_writable, link), *self._no_write)
+
+    async def _try_writing(self, link: Link) -> None:
+        """A store that takes no writes is of use for reads; but not one that never will, as it is a replica."""
+        try:
+            self._told_writable(link, await link.command(*self._no_write))
+        except hiredis.ReplyError as problem:
+            self._told_writable(link, problem)
+            if str(problem).startswith(NOT_A_MASTER):
+                raise
+
+    def _told_writable(self, link: Link, reply: Any) -> None:
+        if isinstance(reply, LinkLost):
+            return
+        refuses = str(reply).partition(" ")[0] if isinstance(reply, hiredis.ReplyError) else ""
+        if refuses.startswith(NOT_A_MASTER):
+            link.abort()  # the next one may lead to the master
+        if refuses != self._refuses:
+            self._refuses = refuses
+            if refuses:
+                _log.error("store takes no writes", error=refuses)
+            else:
+                _log.info("store takes writes again")
+            self._changed()
+
     async def _learn_store(self, link: Link) -> None:
-        """The id of this store's history, made where there is none yet."""
-        made = secrets.token_hex(4)
-        found = await link.command("SET", self._store_key, made, "NX", "GET")
-        store_id = made if found is None else bytes(found).decode("latin-1")
+        """The id of its history, made where there is none yet. A store that is full can be read all the same."""
+        found = await link.command("GET", self._store_key)
+        if found is None:
+            made = secrets.token_hex(4)
+            found = await link.command("SET", self._store_key, made, "NX", "GET") or made.encode()
+        store_id = bytes(found).decode("latin-1")
         if not STORE_ID.fullmatch(store_id):
             raise StoreError(f"{self._store_key} in the store is no store id, is store.prefix another program's?")
         if store_id != self._store_id:
@@ -141,6 +198,7 @@ class RedisBroker:
             self._on_store()
             if before:
                 _log.warning("another store", before=before, now=store_id)
+                self._another_store.set()
                 self._listener.drop()
 
     async def _is_our_store(self, link: Link) -> bool:
@@ -151,6 +209,7 @@ class RedisBroker:
         """The store's clock against ours (loop time). As of the sending: a slow answer makes deadlines late."""
         if isinstance(reply, list):
             self._offset_ms = int(reply[0]) * 1000 + int(reply[1]) / 1000 - sent * 1000
+            self._again.prune(sent)
 
     def _key(self, agent: AgentId) -> bytes:
         return agent_key(self._prefix, agent)
@@ -170,14 +229,24 @@ class RedisBroker:
 
     @property
     def ready(self) -> bool:
-        return self._commands is not None and self._commands.alive and self._listener.ready
+        return self._commands is not None and self._commands.alive and not self._refuses and self._listener.ready
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
         link, key = self.command_link(), self._key(agent)
-        now = asyncio.get_running_loop().time() * 1000 + self._offset_ms
-        deadline = int(now + self._timeout_s * 1000)
-        said = (key, origin or NO_ORIGIN, int(time.time() * 1e6), batch.json, *batch.members)
-        return self._record.run(link, int, key, self._cap, self._retention_ms, deadline, *said)
+        now, by = asyncio.get_running_loop().time(), (origin or NO_ORIGIN).encode()
+        deadline = int((now + self._timeout_s) * 1000 + self._offset_ms)
+        said: tuple[bytes | int, ...] = (key, by, int(time.time() * 1e6), batch.json, *batch.members)
+        acknowledged = partial(self._acknowledged, now, agent, batch, by)
+        return self._record.run(link, acknowledged, key, self._cap, self._retention_ms, deadline, *said)
+
+    def _acknowledged(self, asked: float, agent: AgentId, batch: Batch, origin: bytes, reply: Any) -> int:
+        position = int(reply)
+        self._again.keep(asked, agent, position, batch, origin)
+        return position
+
+    def forget(self, tag: str) -> None:
+        """An agent was erased: nothing of it is to come back."""
+        self._again.forget(tag)
 
     async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
         link, store = self.command_link(), self._store_id

@@ -14,7 +14,7 @@ from server import logs
 from server.broker.link import Link
 from server.errors import Unavailable
 
-_NOT_A_MASTER: Final = ("READONLY", "MASTERDOWN")
+NOT_A_MASTER: Final = ("READONLY", "MASTERDOWN")
 _log = logs.get("clearsync.store")
 
 
@@ -71,7 +71,7 @@ class _Call:
             pass
         elif isinstance(reply, Exception):
             self._future.set_exception(unavailable(reply))
-            if str(reply).startswith(_NOT_A_MASTER):
+            if str(reply).startswith(NOT_A_MASTER):
                 self._link.abort()  # the next one may lead to the master; this one never will
         else:
             self._future.set_result(self._convert(reply))

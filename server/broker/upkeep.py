@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import hiredis
 
@@ -47,16 +46,14 @@ async def keep(name: str, live: Callable[[], Awaitable[None]], on_unusable: Call
         await asyncio.sleep(random.uniform(0, pause_s))
 
 
-async def pulse(link: Link, timeout_s: float, *request: str, on_reply: Callable[[float, Any], None]) -> None:
-    """Until `link` is lost: ask once a second, so that an idle link shows it is alive, and abort a silent one.
-
-    `on_reply` gets the loop's time of the request, and the reply.
-    """
+async def pulse(link: Link, timeout_s: float, ask: Callable[[], None]) -> None:
+    """Until `link` is lost: `ask` something once a second, so that an idle link shows it is alive, and abort a silent
+    one. Whoever waits on it is told within `timeout_s`: `expire` takes two looks."""
     loop = asyncio.get_running_loop()
-    due = loop.time()
+    due, bound = loop.time(), max(timeout_s / 2, timeout_s - 2 * EXPIRE_EVERY_S)
     while not link.lost.done():
         if loop.time() >= due:
             due = loop.time() + PULSE_EVERY_S
-            link.send(partial(on_reply, loop.time()), *request)
-        link.expire(timeout_s)
+            ask()
+        link.expire(bound)
         await asyncio.wait((link.lost,), timeout=EXPIRE_EVERY_S)

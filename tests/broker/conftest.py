@@ -63,6 +63,15 @@ async def broker_on(url: str, within_s: float = 10, **options: Any) -> AsyncIter
         await asyncio.gather(running, return_exceptions=True)
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait for what nothing tells of."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 20 s")
+
+
 MakeBroker = Callable[..., AbstractAsyncContextManager[RedisBroker]]
 
 

@@ -13,7 +13,7 @@ import redis
 from server.broker.redis import RedisBroker
 from server.errors import StoreError, Unavailable
 from server.events import Batch, Event, EventType
-from tests.broker.conftest import AGENT, KEY, Listener, broker_on
+from tests.broker.conftest import AGENT, KEY, Listener, broker_on, eventually
 from tests.running import RealStore
 
 
@@ -197,3 +197,35 @@ async def test_what_is_no_store_id_is_refused(real_store: RealStore, raw: Any) -
     with pytest.raises(StoreError, match=r"store\.prefix"):
         async with broker_on(real_store.url) as broker:
             assert broker is None, "started on it"
+
+
+async def test_a_full_store_is_not_ready_and_can_be_read(real_store: RealStore, raw: Any) -> None:
+    async with broker_on(real_store.url) as broker:
+        seq = await broker.record(AGENT, batch_of(1), None)
+        raw.config_set("maxmemory", 1)
+        await eventually(lambda: not broker.ready)
+        with pytest.raises(Unavailable):
+            await broker.record(AGENT, batch_of(2), None)
+        first = broker.command_link()
+        first.abort()  # and so it is on a new connection
+        await eventually(lambda: broker._commands not in (None, first))
+        assert not broker.ready
+        assert (await broker.read(AGENT, 0)).entries == [(b"1:1", seq)]
+        raw.config_set("maxmemory", 0)
+        await eventually(lambda: broker.ready)
+        await broker.record(AGENT, batch_of(2), None)
+        assert raw.keys("cs:pulse") == []
+
+
+async def test_a_store_that_became_a_replica_is_left(real_store: RealStore, raw: Any) -> None:
+    async with broker_on(real_store.url) as broker:
+        await broker.record(AGENT, batch_of(1), None)
+        link = broker.command_link()
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await asyncio.wait_for(link.lost, 10)
+        await eventually(lambda: not broker.ready)
+        with pytest.raises(Unavailable):
+            broker.command_link()
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+        await eventually(lambda: broker.ready)
+        await broker.record(AGENT, batch_of(2), None)

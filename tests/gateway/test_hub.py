@@ -3,7 +3,8 @@ ends with the handled set, or has been told by a reset to refetch.
 
 Everything that can happen is a step of a seeded simulation: batches, announcements delivered, dropped, doubled and
 swapped, reads that run and answer at any moment or fail, devices that pause, drop and resume, a listener that
-reconnects, a store that forgets its newest batches, is replaced, or whose clock is set back.
+reconnects, a store that forgets its newest batches, is replaced, or whose clock is set back; batches that are recorded
+again where a worker that acknowledged them lives.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -128,6 +130,16 @@ class Device:
         return {m: s for m, s in truth.items() if s > since and self.has.get(m, -1) < s}
 
 
+@dataclass
+class Kept:
+    """A batch that was acknowledged, and in which life of the store it was last seen there."""
+
+    position: int
+    batch: Batch
+    origin: Device | None
+    life: int
+
+
 class World:
     """One history."""
 
@@ -140,6 +152,12 @@ class World:
         self.devices = [Device(name) for name in ("phone", "tablet", "desk")]
         self.truth: dict[bytes, int] = {}
         self.before: tuple[ModelStore, dict[bytes, int]] | None = None
+        self.remembers = self.rnd.random() < 0.5
+        """Whoever acknowledged a batch lives, and records it again where it was lost."""
+        self.past: list[ModelStore] = []
+        self.life = 0
+        self.kept: list[Kept] = []
+        self.due: list[Kept] = []
         self.lost = 0  # positions up to here were given out by a store that forgot it: no clock goes back behind them
 
     async def settle(self) -> None:
@@ -153,11 +171,29 @@ class World:
         # What it handles again has moved up: of a device that read that, and of a store that lost it, nothing is said.
         before = {m: s for m, s in self.truth.items() if m not in batch.members}
         self.before = (self.broker.store.copy(), before)
+        self.past = [*self.past[-2:], self.broker.store.copy()]
         seq = self.broker.record(AGENT, batch, origin.name if origin else None).result()
+        self.kept.append(Kept(seq, batch, origin, self.life))
+        self.happened(seq, batch, origin)
+        self.broker.now += self.rnd.choice([0, 0, 1, 50])
+
+    def happened(self, seq: int, batch: Batch, origin: Device | None) -> None:
         self.truth |= dict.fromkeys(batch.members, seq)
         if origin:
             origin.has |= dict.fromkeys(batch.members, seq)  # it handled them itself
-        self.broker.now += self.rnd.choice([0, 0, 1, 50])
+
+    def record_again(self) -> None:
+        """The next of the batches that are compared with the store."""
+        if not self.due:
+            return
+        kept = self.due.pop(0)
+        least = kept.position if kept.life == self.life - 1 else self.broker.now
+        kept.life = self.life
+        if recorded := self.broker.store.again(kept.position, least, kept.batch.members):
+            prev, kept.position = recorded
+            by = (kept.origin.name if kept.origin else "-").encode()
+            self.broker.wire.append(Announcement(prev, kept.position, 0, by, kept.batch.json))
+            self.happened(kept.position, kept.batch, kept.origin)
 
     def deliver(self) -> None:
         if self.broker.wire and self.broker.subscriber is not None:
@@ -223,7 +259,14 @@ class World:
     def lose_tail(self) -> None:
         """The store comes back without its newest batch. Its clock is ahead of all it gave out: the assumption is that
         a failover takes longer than store clocks differ by."""
-        if self.before is not None:
+        if self.remembers and self.past:
+            self.lost = self.broker.now = max(self.broker.now, self.broker.store.seq + 1)
+            self.broker.store = self.rnd.choice(self.past)
+            self.past, self.due = [], list(self.kept)
+            self.life += 1
+            self.broker.now += 1
+            self.reconnect_listener()
+        elif self.before is not None:
             self.lost = self.broker.now = max(self.broker.now, self.broker.store.seq + 1)
             self.broker.store, self.truth = self.before[0].copy(), dict(self.before[1])
             self.before = None
@@ -239,6 +282,7 @@ class World:
             store.floor = 1
             store.entries = {b"2:1": 10, b"2:2": self.broker.now + 1000}
             self.truth = dict(store.entries)
+        self.past, self.kept, self.due = [], [], []
         self.broker.store, self.broker.store_id = store, store.store_id
         self.broker.wire.clear()
         if self.rnd.random() < 0.5:
@@ -256,6 +300,7 @@ class World:
     def step(self) -> Callable[[], None]:
         """Mostly ordinary life, now and then a fault."""
         usual = [self.record, self.deliver, self.deliver, self.run_read, self.answer_read, self.carry, self.carry]
+        usual += [self.record_again] if self.due else []
         rare = [self.drop, self.drop, self.double, self.shuffle, self.fail_read, self.connect, self.connect, self.cut]
         faults = [self.reconnect_listener, self.lose_tail, self.replace_store, self.clock_back]
         dice = self.rnd.random()
@@ -263,6 +308,8 @@ class World:
 
     async def finish(self) -> None:
         """Everybody is connected, the listener too, and all that is under way arrives."""
+        while self.due:
+            self.record_again()
         for device in self.devices:
             self.connect(device)
         self.reconnect_listener()

@@ -71,8 +71,8 @@ class Broker(Protocol):
         """Those of `members` that are handled, with when (ms). Raises `Unavailable`."""
 
     async def latest(self, agents: Sequence[AgentId]) -> list[int | None]:
-        """Each agent's present position, -1 where it has none, None where the store refuses to say. Raises
-        `Unavailable`."""
+        """Each agent's present position, None where the store refuses to say. What is asked about does not expire.
+        Raises `Unavailable`."""
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Listen to its agent's channel until `unsubscribe`, across reconnects."""

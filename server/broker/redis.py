@@ -269,12 +269,13 @@ class RedisBroker:
             await self._learn_store(link)
         except hiredis.ReplyError as problem:
             raise unavailable(problem) from None
-        asked = [link.command("ZRANGE", self._key(a), 0, 0, "REV", "WITHSCORES") for a in agents]
+        present = (b"", FUTURE_SLACK_MS, self._retention_ms, -1)
+        asked = [self._read.run(link, _seq, self._key(agent), *present) for agent in agents]
         replies = await asyncio.gather(*asked, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, LinkLost):
                 raise reply
-        return [None if isinstance(reply, BaseException) else _score(reply) for reply in replies]
+        return [None if isinstance(reply, BaseException) else reply for reply in replies]
 
     # listening
 
@@ -289,8 +290,5 @@ class RedisBroker:
         self._listener.unsubscribe(subscriber)
 
 
-def _score(reply: Any) -> int:
-    """The score in a reply WITHSCORES of one member, in RESP3's nested form or RESP2's flat one; -1 for none."""
-    if not reply:
-        return -1
-    return int(float(reply[0][1] if isinstance(reply[0], list) else reply[1]))
+def _seq(reply: Any) -> int:
+    return int(reply[0])

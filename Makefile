@@ -12,7 +12,7 @@ ARGS :=
 PYTHON :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test check schema lock clean
+.PHONY: help install serve test check schema chaos storm soak rolling lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -36,6 +36,19 @@ check: $(VENV)/.installed-dev ## lint, format, types, and what could be unsafe: 
 schema: $(VENV)/.installed-dev ## 1,000 requests of each operation, made of /openapi.json (SCHEMA_EXAMPLES=50 SCHEMA_SEED=2)
 	SCHEMA_EXAMPLES=$${SCHEMA_EXAMPLES:-1000} $(VENV)/bin/python -m pytest tests/schema/test_schemathesis.py \
 	    --timeout 900 --durations 16 $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## random faults under load, nothing may be lost (CHAOS_SECONDS=300 CHAOS_DEVICES=500 SEED=7)
+	$(VENV)/bin/python -m tests.faults.chaos --seconds $${CHAOS_SECONDS:-300} --devices $${CHAOS_DEVICES:-500} \
+	    $${SEED:+--seed $$SEED} $(ARGS)
+
+storm: $(VENV)/.installed-dev ## 10,000 devices come back to a server that was down, and what that takes (STORM_DEVICES=10000)
+	$(VENV)/bin/python -m tests.faults.storm --devices $${STORM_DEVICES:-10000} $(ARGS)
+
+soak: $(VENV)/.installed-dev ## devices come and go, and nothing is left behind (SOAK_SECONDS=600 SOAK_DEVICES=5000)
+	$(VENV)/bin/python -m tests.faults.soak --seconds $${SOAK_SECONDS:-600} --devices $${SOAK_DEVICES:-5000} $(ARGS)
+
+rolling: $(VENV)/.installed-dev ## rolling restarts of two servers behind nginx, which has to be installed (ARGS="--restarts 3")
+	$(VENV)/bin/python -m tests.faults.rolling $(ARGS)
 
 lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 
 from server import logs
 from server.api.application import application
+from server.api.bounds import connections_allowed
 from server.api.http import BoundedHttp, RequestBounds
 from server.auth.address import Way
 from server.auth.build import Authentication, build
@@ -27,13 +29,16 @@ from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.gateway.websocket import Gateway
-from server.metrics import Metrics
+from server.limits import pace
+from server.metrics import Metrics, Sample, samples
 from server.settings import Settings
 
 STORE_WITHIN_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 """Longer than nginx keeps its upstream connections (60 s), so that it never writes into one we just closed."""
-REQUESTS_END_WITHIN_S: Final = 5
+REQUESTS_END_WITHIN_S: Final = 4
+"""Less than the time that the supervisor gives us on top of the drain (`children.GRACE_S`)."""
+HURRIED_REQUESTS_END_WITHIN_S: Final = 1
 BACKLOG: Final = 4096
 
 _log = logs.get("clearsync.worker")
@@ -77,7 +82,10 @@ class Worker:
         self._was_ready = False
         self._serving = False
         self._drain_s = 0.0
+        self._ends_at = math.inf
+        self._ending: asyncio.TimerHandle | None = None
         self._hurry = asyncio.Event()
+        self._metrics = Metrics()
         self._server: _Server | None = None
         self._broker: RedisBroker | None = None
         self._hub: Hub | None = None
@@ -92,7 +100,7 @@ class Worker:
             await self._run(Endpoint.parse(url))
 
     async def _run(self, endpoint: Endpoint) -> None:
-        settings, metrics, holders = self._settings, Metrics(), Holders()
+        settings, metrics, holders = self._settings, self._metrics, Holders()
         self._hub = hub = Hub(metrics, ping_s=settings.gateway.ping_interval_s)
 
         def revoked(grants: frozenset[str]) -> None:
@@ -102,7 +110,11 @@ class Worker:
         def held() -> set[str]:
             return holders.grants() | known.chain.grants()
 
-        revocations = Revocations(on_revoked=revoked, on_forgotten=hub.forget, held=held)
+        def forgotten(tag: str) -> None:
+            broker.forget(tag)
+            hub.forget(tag)
+
+        revocations = Revocations(on_revoked=revoked, on_forgotten=forgotten, held=held)
         self._broker = broker = RedisBroker(
             endpoint,
             prefix=settings.store.prefix,
@@ -112,13 +124,21 @@ class Worker:
             on_store=hub.store_changed,
             on_change=self._changed,
             control=revocations,
+            probe_interval_s=settings.store.probe_interval_s,
+            record_again_s=settings.store.record_again_s,
+            metrics=metrics,
         )
         hub.attach(broker)
         self._known = known = build(settings, broker.vault, metrics, revoked)
         leases = Leases(broker.command_link, settings.store.prefix, known.limits.sessions_per_agent)
-        wheel = Wheel(settings.gateway.ping_interval_s, settings.gateway.ping_timeout_s)
+        wheel = Wheel(settings.gateway.ping_interval_s, settings.gateway.ping_timeout_s, metrics)
+        limits = settings.limits
         bounds = RequestBounds(
-            settings.limits.header_bytes, settings.limits.header_timeout_s, settings.limits.body_timeout_s
+            limits.header_bytes,
+            limits.header_timeout_s,
+            limits.body_timeout_s,
+            connections_allowed(limits.connections_per_worker),
+            metrics,
         )
         work = (broker.run(), hub.run(), wheel.run(), bounds.run(), leases.run())
         async with _background(*work, known.chain.run(), revocations.run(broker.vault)) as tasks:
@@ -137,7 +157,8 @@ class Worker:
                 allowed_origins=settings.gateway.allowed_origins,
                 cookie=known.cookie,
                 max_frame_bytes=settings.gateway.max_frame_bytes,
-                max_sessions=settings.limits.sessions_per_worker,
+                max_sessions=limits.sessions_per_worker,
+                frames=pace(limits.frames_per_session_s, limits.frames_per_session_burst),
                 local_only=settings.dev,
             )
             state = {"door": door, "bounds": bounds}
@@ -155,18 +176,35 @@ class Worker:
         """The store answers, the listener is alive, and we are not draining."""
         return self._serving and self._broker is not None and self._broker.ready
 
-    def stop(self, drain_s: float) -> None:
-        """Begin an orderly end: readiness red, no new connections, sessions closed with 1012 over `drain_s`. A second
-        call hurries."""
-        if self._server is None or self._server.should_exit:
-            self._hurry.set()
-            if self._server is not None:
-                self._server.force_exit = True
-            return
-        self._drain_s = drain_s
+    def stop(self, drain_s: float, grace_s: float = 0.0) -> None:
+        """Begin an orderly end: readiness red at once, everything served on for `grace_s`, then no new connections, and
+        the sessions closed with 1012 over `drain_s`. Called again, only an earlier end counts."""
         self._serving = False
         self._changed()
-        self._server.should_exit = True
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + grace_s
+        if ends_at >= self._ends_at:
+            return
+        if self._ending is not None:
+            self._ending.cancel()
+        self._drain_s = drain_s
+        self._ends_at, self._ending = ends_at, loop.call_at(ends_at, self._end)
+
+    def hurry(self) -> None:
+        """End now: what is left of grace and drain is left out, and requests have a second to finish."""
+        self.stop(0.0)
+        self._hurry.set()
+        if self._server is not None:
+            self._server.config.timeout_graceful_shutdown = HURRIED_REQUESTS_END_WITHIN_S
+
+    def figures(self) -> Iterator[Sample]:
+        """What it has counted, and what it holds at this moment (`metrics.GAUGES`)."""
+        yield from samples(self._metrics)
+        hub, server = self._hub, self._server
+        yield Sample("sessions", 0 if hub is None else hub.session_count)
+        yield Sample("channels", 0 if hub is None else hub.channel_count)
+        yield Sample("connections", 0 if server is None else len(server.server_state.connections))
+        yield Sample("tasks", len(asyncio.all_tasks()))
 
     def reload(self) -> None:
         """Read the users file again, and the TLS certificate and key; new connections get these."""
@@ -182,6 +220,10 @@ class Worker:
                 _log.info("TLS certificate reloaded")
             except OSError as problem:
                 _log.error("TLS certificate not reloaded, the old one stays", error=str(problem))
+
+    def _end(self) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
 
     def _started(self) -> None:
         self._serving = True

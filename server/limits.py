@@ -1,4 +1,4 @@
-"""How often: a rate by key, in bounded memory."""
+"""How often: a rate by key, in bounded memory, and one for somebody who keeps the memory himself."""
 
 from __future__ import annotations
 
@@ -66,3 +66,28 @@ class Rate:
 
     def __len__(self) -> int:
         return len(self._paid)
+
+
+class Pace:
+    """`per_s` a second, `burst` of them at once after a pause, as `Rate` counts. Both over 0. What is kept is one float
+    of whoever is counted: when all that it took will be paid, 0.0 at first."""
+
+    __slots__ = ("_burst_s", "_each_s", "_slack_s")
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._each_s = 1 / per_s
+        self._burst_s = burst * self._each_s
+        self._slack_s = self._each_s * _SLACK
+
+    def charged(self, paid: float, now: float) -> float:
+        """`paid` with one more."""
+        return max(paid, now) + self._each_s
+
+    def bursts(self, paid: float, now: float) -> int:
+        """How many whole bursts have been gone beyond: 0 is within the rate."""
+        return max(0, int((paid - now - self._slack_s) / self._burst_s))
+
+
+def pace(per_s: float, burst: int) -> Pace | None:
+    """The `Pace` of settings, where 0 is no limit."""
+    return Pace(per_s, burst) if per_s else None

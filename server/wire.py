@@ -32,6 +32,8 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     """The other side leaves."""
+    POLICY_VIOLATION = 1008
+    """The device sent more frames than it may: come back after a minute or more."""
     TOO_BIG = 1009
     """The device sent a frame over the limit: do not come back before it is mended."""
     INTERNAL_ERROR = 1011
@@ -203,6 +205,15 @@ class DeviceFrame(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(DeviceFrame)
+
+
+class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    Type: str
+    Id: int
+
+
+check_events: Final = msgspec.json.Decoder(list[_Event]).decode
+"""Raises ValueError for bytes that are no array of events, as a clear carries them."""
 
 
 class NotAFrame(ValueError):

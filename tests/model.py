@@ -48,6 +48,7 @@ class ModelStore:
         prev = max(self.seq, 0)
         self.floor = seq = max(prev + 1, least)
         self.entries |= dict.fromkeys(members, seq)
+        self.entries = dict(self.ordered()[-self.cap :])
         return prev, seq
 
     def read(self, now: int, position: int | None, floor: int = -1) -> Handled:

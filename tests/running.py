@@ -236,9 +236,13 @@ def serving(
 
 
 class RealStore:
-    """A real store on a unix socket, which can be killed, paused and started again on the same files."""
+    """A real store on a unix socket, which can be killed, paused and started again on the same or earlier files.
+
+    `options` are more of Valkey's settings; they hold from the next start on.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.options: dict[str, str] = {}
         self._folder = folder
         # Not in `folder`, whose path may be too long for a socket.
         self._private = tempfile.mkdtemp(prefix="clearsync-test-", dir="/tmp")
@@ -256,20 +260,41 @@ class RealStore:
         assert self._process, "the store is not running"
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and wait until it answers; without `wait` it may still be reading its files."""
         assert self._process is None, "the store is running"
         self._folder.mkdir(parents=True, exist_ok=True)
+        more = [part for name, value in self.options.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                arguments(binary.find().path, self._folder, self._socket),
+                [*arguments(binary.find().path, self._folder, self._socket), *more],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=end_with(os.getpid()),
             )
-        wait_until(lambda: answers(self.url), START_S, "the store answers")
+        if wait:
+            wait_until(lambda: answers(self.url), START_S, "the store answers")
+
+    def snapshot(self) -> Path:
+        """A copy of its files, with all that it has answered and nothing that comes later. It is paused meanwhile."""
+        with client(self.url) as store:
+            wait_until(lambda: store.info("persistence")["aof_buffer_length"] == 0, what="the file has everything")
+        copy = Path(tempfile.mkdtemp(prefix="snapshot-", dir=self._private)) / "files"
+        self.pause()
+        try:
+            wait_until(lambda: _stat(self.pid)[:1] == ["T"], what="the store has stopped")
+            shutil.copytree(self._folder, copy)
+        finally:
+            self.resume()
+        return copy
+
+    def restore(self, snapshot: Path) -> None:
+        """Put the files of a `snapshot` in place of the present ones, of a store that has ended."""
+        assert self._process is None, "the store is running"
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.copytree(snapshot, self._folder)
 
     def kill(self) -> None:
         """`kill -9`."""

@@ -194,4 +194,11 @@ def test_chance_that_can_be_guessed_makes_pauses_and_nothing_else() -> None:
         for path in (ROOT / "server").rglob("*.py")
         if "import random" in path.read_text(encoding="utf-8")
     }
-    assert using == {"auth/breaker.py", "auth/revocation.py", "broker/upkeep.py", "client/client.py", "gateway/hub.py"}
+    assert using == {
+        "auth/breaker.py",
+        "auth/revocation.py",
+        "broker/probe.py",
+        "broker/upkeep.py",
+        "client/client.py",
+        "gateway/hub.py",
+    }

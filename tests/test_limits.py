@@ -1,4 +1,4 @@
-"""The rate: a burst, then so many a second, for each key by itself, in bounded memory."""
+"""The rate: a burst, then so many a second, for each key by itself, in bounded memory; and the same without keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.limits import Rate
+from server.limits import Pace, Rate, pace
 
 MONTHS_S = 3e7
 """A monotonic clock's reading after a year: its float is good for 4 ns."""
@@ -195,3 +195,35 @@ def test_who_has_not_paid_is_kept() -> None:
         rate.take(f"{number}", 0.0)
     rate.take("new", 0.5)
     assert len(rate) == 101
+
+
+# without keys
+
+
+def paid_for(pace: Pace, frames: int, paid: float, now: float) -> tuple[float, list[int]]:
+    """What is paid after so many at once, and how many bursts each was beyond."""
+    beyond = []
+    for _ in range(frames):
+        paid = pace.charged(paid, now)
+        beyond.append(pace.bursts(paid, now))
+    return paid, beyond
+
+
+@pytest.mark.parametrize("now", [0.0, 1000.0, MONTHS_S])
+@pytest.mark.parametrize(("per_s", "burst"), [(20.0, 200), (1.0, 1), (3.0, 7)])
+def test_a_pace_counts_the_bursts_beyond_what_may_be(now: float, per_s: float, burst: int) -> None:
+    _, beyond = paid_for(Pace(per_s, burst), 3 * burst, 0.0, now)
+    assert beyond == [0] * burst + [1] * burst + [2] * burst
+
+
+def test_a_pace_lets_as_many_again_as_time_has_passed() -> None:
+    limit = Pace(20, 200)
+    paid, _ = paid_for(limit, 200, 0.0, 50.0)
+    paid, beyond = paid_for(limit, 21, paid, 51.0)
+    assert beyond == [0] * 20 + [1]
+    assert paid_for(limit, 200, paid, 100.0)[1] == [0] * 200
+
+
+def test_no_pace_is_no_limit() -> None:
+    assert pace(0, 200) is None
+    assert isinstance(pace(20, 200), Pace)

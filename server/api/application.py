@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from server import __version__
+from server.api.bounds import Bodiless, InFlight
 from server.api.callers import Callers
 from server.api.cors import cors
 from server.api.development import LocalHosts
@@ -58,19 +59,24 @@ def _for_agents(
     base: str, settings: Settings, known: Authentication, broker: Broker, metrics: Metrics, callers: Callers
 ) -> list[Route]:
     """What knows its caller; the caller's tenant may stand before the path."""
+    limits = settings.limits
+    in_flight = InFlight(metrics, requests=limits.requests_in_flight, body_bytes=limits.bodies_in_flight_bytes)
     handled = NotificationsHandled(
         callers,
         broker,
         metrics,
-        max_body_bytes=settings.limits.body_bytes,
-        max_in_flight=settings.limits.requests_in_flight,
+        in_flight,
+        max_body_bytes=limits.body_bytes,
+        store_timeout_s=settings.store.timeout_s,
     )
+    once, ticket = SyncOnce(callers, broker), SyncTicket(callers, known.web)
+    browser = BrowserSession(callers, known.web, known.quota, base)
     endpoints = (
         (HANDLED_PATH, handled, ["POST"]),
         (HANDLED_ONE_PATH, NotificationHandled(handled), ["POST"]),
-        (SYNC_PATH, SyncOnce(callers, broker), ["GET"]),
-        (TICKET_PATH, SyncTicket(callers, known.web), ["POST"]),
-        (SESSION_PATH, BrowserSession(callers, known.web, known.quota, base), ["POST", "DELETE"]),
+        (SYNC_PATH, Bodiless(once, in_flight), ["GET"]),
+        (TICKET_PATH, Bodiless(ticket, in_flight), ["POST"]),
+        (SESSION_PATH, Bodiless(browser, in_flight), ["POST", "DELETE"]),
     )
     return [
         Route(f"{base}{tenant}{path}", endpoint, methods=methods)

@@ -14,18 +14,23 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from server.api.bodies import Decoder, Shape, decoder_for
+from server.api.bounds import UNREAD_BYTES, InFlight
 from server.api.callers import Callers
 from server.api.encodings import inflate
-from server.api.head import read_head
+from server.api.head import Head, read_head
 from server.broker.base import Broker
 from server.errors import TooLarge, Unavailable
-from server.events import AgentId, Batch
+from server.events import AgentId, Batch, DeviceId
 from server.metrics import Metrics
 
 LIGHT_BYTES: Final = 2048
 LIGHT_JSON_BYTES: Final = 32_768
 """A body of so many bytes takes about a millisecond at the most, whatever is in it."""
 LONG_BODY_S: Final = 1.0
+LONG_SIGN_IN_S: Final = 0.1
+"""Over it, signing in counts as part of the time in which a request is answered."""
+LEAST_RECORD_S: Final = 0.25
+"""What is left for the record at least: a store that is well takes a hundredth of it."""
 REQUEST_COST_S: Final = 0.001
 """What one request may cost, for a rate that counts requests; reading more is counted as more of them."""
 _NO_CONTENT: Final = ({"type": "http.response.start", "status": 204, "headers": ()}, {"type": "http.response.body"})
@@ -62,14 +67,21 @@ class NotificationsHandled:
     """The ASGI shell. Raises `ClearsyncError`, which the application answers in the vendor's shape."""
 
     def __init__(
-        self, callers: Callers, broker: Broker, metrics: Metrics, *, max_body_bytes: int, max_in_flight: int
+        self,
+        callers: Callers,
+        broker: Broker,
+        metrics: Metrics,
+        in_flight: InFlight,
+        *,
+        max_body_bytes: int,
+        store_timeout_s: float,
     ) -> None:
         self._callers = callers
         self._broker = broker
         self._metrics = metrics
         self._max_body = max_body_bytes
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+        self._in_flight = in_flight
+        self._store_timeout_s = store_timeout_s
         self._decoding = asyncio.Lock()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -77,34 +89,61 @@ class NotificationsHandled:
 
     async def serve(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """One request whose body has this shape."""
-        if self._in_flight >= self._max_in_flight:
-            raise Unavailable(f"{self._max_in_flight} requests are under way, try again")
-        self._in_flight += 1
+        head = read_head(scope["headers"], self._callers.cookie)
+        # a chunked body may come to be as long as any
+        size = head.length if head.length is not None and head.length < self._max_body else self._max_body
+        held = size if size < UNREAD_BYTES else UNREAD_BYTES  # nobody reads more of it before the caller is known
+        self._in_flight.enter(held)
         try:
-            await self._record(shape, scope, receive, send)
+            began = time.monotonic()
+            reporter = await self._callers.reporter(scope, head)
+            signing_in_s = time.monotonic() - began
+            if size > held:
+                self._in_flight.hold(size - held)
+                held = size
+            await self._record(shape, head, reporter, signing_in_s, scope, receive)
+            for message in _NO_CONTENT:
+                await send(message)
         except ClientGone:
             pass
         finally:
-            self._in_flight -= 1
+            self._in_flight.leave(held)
 
-    async def _record(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        head = read_head(scope["headers"], self._callers.cookie)
-        caller, agent = await self._callers.reporter(scope, head)
+    async def _record(
+        self,
+        shape: Shape,
+        head: Head,
+        reporter: tuple[AgentId, AgentId],
+        signing_in_s: float,
+        scope: AsgiScope,
+        receive: Receive,
+    ) -> None:
         decode: Decoder = decoder_for(head.content_type, shape)
         began = time.monotonic()
         body = await read_body(receive, head.length, self._max_body)
-        if time.monotonic() - began > LONG_BODY_S:  # the credentials may have been taken back meanwhile
-            caller, agent = await self._callers.reporter(scope, head)
+        if (now := time.monotonic()) - began > LONG_BODY_S:  # the credentials may have been taken back meanwhile
+            reporter = await self._callers.reporter(scope, head)
+            signing_in_s = time.monotonic() - now
+        caller, agent = reporter
         light = LIGHT_JSON_BYTES if head.content_type.startswith(b"application/json") else LIGHT_BYTES
         if head.encoding or len(body) > light:
             batch = await self._heavy(decode, body, head.encoding, caller)
         else:
             batch = decode(body)
         if batch:
-            await self._broker.record(agent, batch, head.device)
+            if signing_in_s > LONG_SIGN_IN_S:
+                await self._record_within(self._store_timeout_s - signing_in_s, agent, batch, head.device)
+            else:
+                await self._broker.record(agent, batch, head.device)
             self._metrics.batches_recorded_total += 1
-        for message in _NO_CONTENT:
-            await send(message)
+
+    async def _record_within(self, left_s: float, agent: AgentId, batch: Batch, device: DeviceId | None) -> None:
+        """What signing in has left of the time in which a POST is answered."""
+        try:
+            async with asyncio.timeout(max(LEAST_RECORD_S, left_s)):
+                await self._broker.record(agent, batch, device)
+        except TimeoutError:
+            raise Unavailable() from None
 
     async def _heavy(self, decode: Decoder, body: bytes, encoding: bytes, caller: AgentId) -> Batch:
         """A body that may take long to read: one at a time, with a turn of the loop for others in between, and at the

@@ -16,22 +16,32 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server import logs
-from server.errors import BadRequest, HeadersTooLarge, Refused, RequestTimeout
+from server.errors import BadRequest, HeadersTooLarge, Refused, RequestTimeout, Unavailable
+from server.metrics import Metrics
 from server.problems import problem_response
 
 _log = logs.get("clearsync.http")
+CROWDED_RETRY_S: Final = 5
 _LINGER_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
+_TURNED_AWAY: Final = 16
+"""Connections that are over the bound and yet get a while to read so; one more is closed in their face."""
 
 
 @dataclass(slots=True)
 class RequestBounds:
-    """The bounds and the connections that are in the middle of a request; handed over in the lifespan state."""
+    """The bounds and the connections that are in the middle of a request; handed over in the lifespan state.
+
+    `connections`: as many at a time, 0 is no bound.
+    """
 
     header_bytes: int
     header_timeout_s: float
     body_timeout_s: float
+    connections: int = 0
+    metrics: Metrics = field(default_factory=Metrics)
     unfinished: set[BoundedHttp] = field(default_factory=set)
+    turned_away: set[BoundedHttp] = field(default_factory=set)
 
     async def run(self) -> None:
         """End requests that do not finish in time; until cancelled."""
@@ -76,9 +86,13 @@ class BoundedHttp(HttpToolsProtocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        crowded = 0 < self._bounds.connections <= len(self.connections)
         super().connection_made(transport)
         self.flow = _InTurn(transport, self.pipeline)
-        self._give(self._bounds.header_timeout_s)
+        if crowded:
+            self._turn_away()
+        else:
+            self._give(self._bounds.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head no further than its limit at a time. What one read holds beyond a head is not
@@ -112,6 +126,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._bounds.unfinished.discard(self)
+        self._bounds.turned_away.discard(self)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
@@ -197,7 +212,18 @@ class BoundedHttp(HttpToolsProtocol):
         """uvicorn's word for bytes that are no HTTP."""
         self._refuse(BadRequest("not a valid HTTP request"))
 
-    def _refuse(self, error: Refused) -> None:
+    def _turn_away(self) -> None:
+        """One connection too many, whatever it would ask for."""
+        bounds = self._bounds
+        bounds.metrics.limited_total["connections",] += 1
+        self.connections.discard(self)
+        self._refuse(Unavailable("this worker has as many connections as it may, try again", CROWDED_RETRY_S))
+        if len(bounds.turned_away) < _TURNED_AWAY:
+            bounds.turned_away.add(self)
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: Refused | Unavailable) -> None:
         """Answer, end our side, and read on for a moment, so that the caller gets to see the answer."""
         self._refused = True
         self._bounds.unfinished.discard(self)

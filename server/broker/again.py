@@ -3,20 +3,24 @@
 A failover to a replica that was behind, or a power loss, takes the last moments of a store. Callers were told that
 those batches are recorded; so whoever told them records them again.
 
-1. A batch is kept from its acknowledgement on. It goes `keep_s` after a later reply of the store: while the store is
-   away, nothing goes.
+1. A batch is kept from its acknowledgement on. It goes when the store still answers `keep_s` later, and all that was
+   kept has been compared with it: while the store is away, or refuses, nothing goes for its age.
 2. On a new connection, and where another store is met, every kept batch is compared with the store, the oldest first.
    The first slice is on its way before anybody else's request, so that devices find what they had.
 3. What is lost is recorded at the position it had, so that devices that saw it stand where the store does; at the next
    one where others were recorded since. But only if it was in the store until the connection before this one: since
    then, positions may have been given out without it, and a device at one of them would never be sent it. Such a batch
    gets a position of the present. (Found by the simulation in tests/gateway/test_hub.py, which does all of this.)
-4. What was recorded again is kept anew, for the store that comes back next.
+4. What was dropped for the agent's limit looks like what was lost, and a store can't tell the two apart. It takes its
+   place again: more than a limit of events within `keep_s` and a new connection make devices begin anew, and lose
+   nothing. (To leave it out loses a device in 5 of 9,000 histories of the simulation.)
+5. What was recorded again is kept anew, for the store that comes back next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -65,6 +69,7 @@ class Again:
         key: Callable[[AgentId], bytes],
         *,
         keep_s: float,
+        cap: int,
         retention_ms: int,
         metrics: Metrics,
         most: int = MOST_BYTES,
@@ -72,10 +77,12 @@ class Again:
         self.script: Final = Script("again.lua")
         self._key = key
         self._keep_s = keep_s
+        self._cap = cap
         self._retention_ms = retention_ms
         self._metrics = metrics
         self._most = most
         self._life = 0
+        self._compared = False
         self._kept: deque[Acknowledged] = deque()
         self._bytes = 0
 
@@ -91,8 +98,8 @@ class Again:
             self.prune(now)
 
     def prune(self, now: float) -> None:
-        """The store answers at `now`: what is older than `keep_s` is the store's own to keep."""
-        kept, oldest = self._kept, now - self._keep_s
+        """The store answers at `now`: what is older than `keep_s` is its own to keep, if it has been compared."""
+        kept, oldest = self._kept, now - self._keep_s if self._compared else -math.inf
         while kept and (kept[0].at < oldest or self._bytes > self._most):
             self._bytes -= kept.popleft().cost
 
@@ -101,26 +108,30 @@ class Again:
         self._kept = deque(kept for kept in self._kept if kept.agent.tag != tag)
         self._bytes = sum(kept.cost for kept in self._kept)
 
-    async def compare(self, link: Link) -> None:
-        """Record again what the store behind `link` has lost. What it refuses is compared on the next link."""
+    async def compare(self, link: Link) -> bool:
+        """Record again what the store behind `link` has lost. False where it refused some of it, or went."""
         self._life += 1
+        self._compared = False
         waiting, restored = iter(list(self._kept)), 0
         try:
             while group := list(islice(waiting, SLICE)):
                 restored += sum(await asyncio.gather(*[self._ask(link, each) for each in group]))
+            self._compared = True
         except Unavailable:
-            return
+            pass
         finally:
             if restored:
                 self._metrics.recorded_again_total += restored
                 _log.error("the store had lost acknowledged batches, recorded again", batches=restored)
+        return self._compared
 
     async def _ask(self, link: Link, kept: Acknowledged) -> bool:
         """Whether it was lost, and was recorded again."""
         key, life, batch = self._key(kept.agent), self._life, kept.batch
         own = int(kept.life == life - 1)
         said: tuple[bytes | int, ...] = (key, kept.origin, int(time.time() * 1e6), batch.json, *batch.members)
-        position: int = await self.script.run(link, int, key, kept.position, own, self._retention_ms, *said)
+        limits = (self._cap, self._retention_ms)
+        position: int = await self.script.run(link, int, key, kept.position, own, *limits, *said)
         kept.life = life
         if position:
             kept.at, kept.position = asyncio.get_running_loop().time(), position

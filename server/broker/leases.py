@@ -28,6 +28,8 @@ LEASE_S: Final = 60.0
 RENEW_S: Final = 20.0
 TICK_S: Final = 0.25
 CATCH_UP: Final = 4
+TAKERS: Final = 128
+"""Leases that are being asked for at one time: after a restart ten thousand devices come at once."""
 AT_ONCE: Final = 1000
 """Leases of an agent in one call: Lua takes some 8,000 arguments, and the store serves nobody meanwhile."""
 _SLOTS: Final = round(RENEW_S / TICK_S)
@@ -67,6 +69,7 @@ class Leases:
         self._due: dict[int, None] = {}
         self._turned = 0
         self._met: Link | None = None
+        self._takers = asyncio.Semaphore(TAKERS)
 
     def __len__(self) -> int:
         return sum(len(leases) for slot in self._slots for leases in slot.values())
@@ -80,7 +83,7 @@ class Leases:
         lease = Lease(agent, next(self._numbers), held=self.limit > 0)
         if not lease.held:
             return lease
-        asked = self._ask(self._meet(), [lease], self.limit)
+        asked = await self._ask_in_turn(lease)
         try:
             granted = await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -91,6 +94,18 @@ class Leases:
             return None
         self._slots[hash(agent) % _SLOTS].setdefault(agent, []).append(lease)
         return lease
+
+    async def _ask_in_turn(self, lease: Lease) -> asyncio.Future[bool]:
+        """Behind those who were here before. The place is given back with the answer, also where nobody waits for it
+        any more: it is the store that is spared."""
+        await self._takers.acquire()
+        try:
+            asked = self._ask(self._meet(), [lease], self.limit)
+        except BaseException:
+            self._takers.release()
+            raise
+        asked.add_done_callback(lambda done: self._takers.release())
+        return asked
 
     def release(self, lease: Lease) -> None:
         """Its place is free, at once where the store answers. Idempotent."""

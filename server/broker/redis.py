@@ -7,6 +7,7 @@ whenever `ready` may have changed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from server.broker.link import Link, LinkLost
 from server.broker.listener import Listener
 from server.broker.probe import Probe
 from server.broker.script import NOT_A_MASTER, Script, unavailable
-from server.broker.upkeep import keep, pulse
+from server.broker.upkeep import PULSE_EVERY_S, keep, pulse
 from server.broker.vault import RedisVault
 from server.errors import StoreError, Unavailable
 from server.events import NO_ORIGIN, STORE_ID, AgentId, Batch, DeviceId
@@ -66,7 +67,9 @@ class RedisBroker:
         self._on_change = on_change
         self._commands: Link | None = None
         metrics = metrics or Metrics()
-        self._again = Again(self._key, keep_s=record_again_s, retention_ms=self._retention_ms, metrics=metrics)
+        self._again = Again(
+            self._key, keep_s=record_again_s, cap=max_events, retention_ms=self._retention_ms, metrics=metrics
+        )
         self._another_store = asyncio.Event()
         self._listener = Listener(
             endpoint,
@@ -150,15 +153,17 @@ class RedisBroker:
             self._changed()
 
     async def _compare(self, link: Link) -> None:
-        """What was acknowledged against the store, now and where it turns out to be another."""
+        """What was acknowledged against the store: now, where it turns out to be another, and until it takes it all."""
         while True:
             self._another_store.clear()
-            await self._again.compare(link)
-            await self._another_store.wait()
+            whole = await self._again.compare(link)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if whole else PULSE_EVERY_S):
+                    await self._another_store.wait()
 
     def _ask(self, link: Link) -> None:
         """Once a second: the store's clock, and whether it takes writes."""
-        link.send(partial(self._told_time, asyncio.get_running_loop().time()), "TIME")
+        link.send(partial(self._pulsed, asyncio.get_running_loop().time()), "TIME")
         link.send(partial(self._told_writable, link), *self._no_write)
 
     async def _try_writing(self, link: Link) -> None:
@@ -209,6 +214,10 @@ class RedisBroker:
         """The store's clock against ours (loop time). As of the sending: a slow answer makes deadlines late."""
         if isinstance(reply, list):
             self._offset_ms = int(reply[0]) * 1000 + int(reply[1]) / 1000 - sent * 1000
+
+    def _pulsed(self, sent: float, reply: Any) -> None:
+        self._told_time(sent, reply)
+        if isinstance(reply, list):
             self._again.prune(sent)
 
     def _key(self, agent: AgentId) -> bytes:

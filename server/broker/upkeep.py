@@ -50,7 +50,7 @@ async def pulse(link: Link, timeout_s: float, ask: Callable[[], None]) -> None:
     """Until `link` is lost: `ask` something once a second, so that an idle link shows it is alive, and abort a silent
     one. Whoever waits on it is told within `timeout_s`: `expire` takes two looks."""
     loop = asyncio.get_running_loop()
-    due, bound = loop.time(), max(timeout_s / 2, timeout_s - 2 * EXPIRE_EVERY_S)
+    due, bound = loop.time(), max(timeout_s / 2, timeout_s - 3 * EXPIRE_EVERY_S)
     while not link.lost.done():
         if loop.time() >= due:
             due = loop.time() + PULSE_EVERY_S

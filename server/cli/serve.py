@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from server.cli.options import add_serve_options, settings_from
@@ -21,6 +23,9 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C. Raises `StartupError` where it does not come up."""
+    # Nothing is held before the supervisor takes over, so this is an end in order too. Without a handler it would be a
+    # crash, and for the first process of a container, to which the kernel passes no such signal, no end at all.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = settings_from(args, os.environ)
 
     # Imported late: the other commands need none of it, and it takes longer to load than they take to run.

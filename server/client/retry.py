@@ -30,6 +30,7 @@ CROWDED_S: Final = 60.0
 """After "too many": the least to wait where the server does not say, since each attempt is one more."""
 LONGEST_RETRY_AFTER_S: Final = 300.0
 """A server may ask for more; it is not believed to mean it."""
+_CROWDED: Final = (CloseCode.TOO_MANY_SESSIONS, CloseCode.POLICY_VIOLATION)
 _ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
@@ -176,7 +177,7 @@ def _judge_close(code: int, reason: str) -> Retry:
         raise AccessRefused(said, code)
     if known is not None and not known.reconnect:
         raise RequestRefused(said, code)
-    return Retry(said, CROWDED_S if known is CloseCode.TOO_MANY_SESSIONS else 0.0, code)
+    return Retry(said, CROWDED_S if known in _CROWDED else 0.0, code)
 
 
 _RETRIED: Final = frozenset((408, 425, 429))

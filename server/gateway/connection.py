@@ -33,6 +33,8 @@ HIGH_WATER_BYTES: Final = 65536
 """What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
 UNSENT_BYTES: Final = 16384
 """What the kernel takes on top of it before it is sent."""
+PIECE_BYTES: Final = 4096
+"""What is parsed at one time: a read may hold 40,000 pings, and is not to be answered whole before anybody counts."""
 CLOSE_TIMEOUT_S: Final = 5.0
 
 _log = logs.get("clearsync.gateway")
@@ -47,7 +49,7 @@ def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
 class Connection(asyncio.Protocol):
     """From the first byte to the last; whoever inherits it decides who gets in (`requested`) and hears (`received`)."""
 
-    __slots__ = ("_address", "_connections", "_door", "_heard", "_held", "_loop", "_transport", "_ws")
+    __slots__ = ("_address", "_connections", "_deaf", "_door", "_heard", "_held", "_loop", "_transport", "_ws")
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._address = ""
         self._heard = True
-        self._held = False
+        self._held = self._deaf = False
 
     # for whoever inherits
 
@@ -98,7 +100,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        self._ws.receive_data(data)
+        for start in range(0, len(data), PIECE_BYTES):
+            if self._deaf:
+                return
+            self._ws.receive_data(data[start : start + PIECE_BYTES])
+            self._hear()
+        if self._ws.handshake_exc is not None:
+            self._unreadable(self._ws.handshake_exc)
+        self._flush()
+
+    def _hear(self) -> None:
         for event in self._ws.events_received():
             if isinstance(event, Request):
                 peer = get_remote_addr(self._transport) if self._transport is not None else None
@@ -106,9 +117,6 @@ class Connection(asyncio.Protocol):
                 self.requested(event)
             elif isinstance(event, WebSocketFrame):
                 self.received(event)
-        if self._ws.handshake_exc is not None:
-            self._unreadable(self._ws.handshake_exc)
-        self._flush()
 
     def eof_received(self) -> None:
         """The device is gone; the transport closes itself."""
@@ -173,6 +181,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()  # for the answer
             self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+
+    def ignore(self) -> None:
+        """After `close`: not a byte more is read, or waited for. The close frame stands before our end."""
+        self._deaf = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._finish(self._transport)
 
     def _flush(self) -> None:
         for data in self._ws.data_to_send():

@@ -23,7 +23,7 @@ from server.errors import (
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.limits import Rate
+from server.limits import Pace, Rate
 from server.wire import CloseCode
 
 
@@ -52,6 +52,8 @@ class Door:
     cookie: str
     max_frame_bytes: int
     max_sessions: int
+    frames: Pace | None = None
+    """Of one session; None is no limit."""
     local_only: bool = False
     lines: Rate = field(default_factory=lambda: Rate(1.0, 60))
     """Lines in the log about an address that is refused."""

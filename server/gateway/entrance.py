@@ -79,6 +79,8 @@ def check_room(door: Door) -> None:
     if door.max_sessions and door.hub.session_count >= door.max_sessions:
         door.hub.metrics.limited_total["worker_sessions",] += 1
         raise TooManySessions("this worker holds as many sessions as it may, try again later")
+    if door.hub.draining:
+        raise Unavailable("this worker is about to end, try again")
     if not door.broker.ready:
         raise Unavailable()
 

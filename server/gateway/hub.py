@@ -42,6 +42,8 @@ class Hub:
     def __init__(self, metrics: Metrics, *, ping_s: float) -> None:
         self.metrics = metrics
         self.session_count = 0
+        self.draining = False
+        """Sessions are being sent away; one that came now would be sent away again."""
         self._broker: Broker | None = None
         self._ping_s = ping_s
         self._channels: dict[str, Channel] = {}  # by the agent's tag
@@ -83,6 +85,11 @@ class Hub:
         if session.resume() and channel is not None:
             self.enqueue(channel)
 
+    @property
+    def channel_count(self) -> int:
+        """Agents with a channel here; one stays for a moment after its last session."""
+        return len(self._channels)
+
     def sessions(self) -> Iterator[Session]:
         """All of them, at this moment."""
         for channel in list(self._channels.values()):
@@ -96,6 +103,7 @@ class Hub:
 
     async def drain(self, over_s: float) -> None:
         """Close every session with 1012, in slices over `over_s`, so that the devices do not return all at once."""
+        self.draining = True
         waiting = deque(self.sessions())
         ticks = max(1, int(over_s / 0.1))
         slice_size = -(-len(waiting) // ticks)
@@ -226,7 +234,7 @@ class Hub:
         A store that knows less than was announced before it was asked went back. One that knows more may have its
         announcement on the way: that has `settle_s` to come.
         """
-        asked = [(c, c.last) for c in channels if c.subscribed and c.last >= 0]
+        asked = [(c, c.last) for c in channels if c.subscribed and c.sessions and c.last >= 0]
         latest = await self.broker.latest([c.agent for c, _ in asked])
         differ = [(c, last, seq) for (c, last), seq in zip(asked, latest, strict=True) if seq not in (None, last)]
         if any(seq > last for _, last, seq in differ):

@@ -45,6 +45,8 @@ class Gateway(Connection):
         "_fragments",
         "_lease",
         "_opened",
+        "_paid",
+        "_pinged",
         "_principal",
         "_refreshing",
         "_session",
@@ -69,7 +71,8 @@ class Gateway(Connection):
         self._app_token: bytes | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._fragments: bytearray | None = None
-        self._opened = 0.0
+        self._opened = self._paid = 0.0
+        self._pinged = False
         self._slot = -1
         self._stuck_size = self._stuck_at = -1.0
         self._unanswered = 0
@@ -191,12 +194,15 @@ class Gateway(Connection):
         if self._session is not None and self._principal is not None and self._transport is not None:
             self._stuck_size = -1.0
             self._heard = True  # it read, so it lives; its pong may be among what was not heard
-            self._transport.resume_reading()
+            if not self._deaf:
+                self._transport.resume_reading()
             self._door.hub.resumed(self._principal.agent, self._session)
 
     def shutdown(self) -> None:
         """uvicorn's word for the end of the server; the sessions were drained before."""
-        if self._session is not None:
+        if self._deaf and self._transport is not None:
+            self._transport.abort()
+        elif self._session is not None:
             self._session.close(CloseCode.RESTART, "restart")
         elif self._transport is not None:
             self._transport.close()
@@ -221,6 +227,9 @@ class Gateway(Connection):
             return
         if frame.opcode is Opcode.CLOSE:
             session.closed()
+        elif (bursts := self._bursts(frame)) > 1:
+            session.close(CloseCode.POLICY_VIOLATION, "more frames than a device may send")
+            self.ignore()
         elif frame.opcode is Opcode.BINARY:
             session.close(CloseCode.PROTOCOL_ERROR, "frames are text")
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
@@ -230,15 +239,33 @@ class Gateway(Connection):
                 self._fragments = bytearray(frame.data)
             if frame.fin:
                 text, self._fragments = self._fragments or frame.data, None
-                self._message(session, bytes(text))
+                self._message(session, bytes(text), flood=bursts > 0)
 
-    def _message(self, session: Session, text: bytes) -> None:
+    def _bursts(self, frame: WebSocketFrame) -> int:
+        """Count a frame: how many bursts the device is beyond what it may send."""
+        pace = self._door.frames
+        if pace is None:
+            return 0
+        if frame.opcode is Opcode.PONG and self._pinged:
+            self._pinged = False
+            return 0
+        now = self._loop.time()
+        self._paid = pace.charged(self._paid, now)
+        bursts = pace.bursts(self._paid, now)
+        if bursts:
+            self._door.hub.metrics.limited_total["frames",] += 1
+        return bursts
+
+    def _message(self, session: Session, text: bytes, *, flood: bool) -> None:
         try:
             frame = wire.decode(text)
         except wire.NotAFrame as problem:
             session.close(CloseCode.PROTOCOL_ERROR, str(problem))
             return
-        if frame.type == "ping":
+        if flood:
+            said = "more frames came than a device may send, wait"
+            session.answer(wire.error(frame.ref, ErrorCode.BUSY, said))
+        elif frame.type == "ping":
             session.answer(wire.pong())
         elif frame.type not in _ASKS:
             said = "type must be handled, check, refresh or ping"
@@ -292,6 +319,7 @@ class Gateway(Connection):
             self._stuck_size = size  # of the last look: answers under way may have made it grow in between
         elif self._ws.state is OPEN:
             self._heard = self._held  # one that we do not hear yet is not asked to answer
+            self._pinged = True
             transport.write(_PING)
 
     def overdue(self, now: float) -> None:

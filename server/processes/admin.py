@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from server.processes.exposition import CONTENT_TYPE, Measured, exposition
 
 
 class Readiness(NamedTuple):
@@ -59,8 +61,9 @@ class AdminServer(uvicorn.Server):
         self.should_exit = True
 
 
-def admin_app(readiness: Callable[[], Readiness]) -> Starlette:
-    """`GET /live`: this process is. `GET /ready`: 200 only when every worker says that it serves, else 503."""
+def admin_app(readiness: Callable[[], Readiness], measure: Callable[[], Awaitable[Iterable[Measured]]]) -> Starlette:
+    """`GET /live`: this process is. `GET /ready`: 200 only when every worker says that it serves, else 503.
+    `GET /metrics`: the figures of all workers, for Prometheus."""
 
     async def live(request: Request) -> JSONResponse:
         return JSONResponse({"live": True})
@@ -74,4 +77,7 @@ def admin_app(readiness: Callable[[], Readiness]) -> Starlette:
             headers={"Cache-Control": "no-store"},
         )
 
-    return Starlette(routes=[Route("/live", live), Route("/ready", ready)])
+    async def metrics(request: Request) -> Response:
+        return Response(exposition(await measure()), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+
+    return Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)])

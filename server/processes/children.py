@@ -3,28 +3,34 @@
 1. The settings go in by the control socket; closing it ends the worker (see `worker.py`).
 2. A worker that ends unasked is replaced, after a growing pause.
 3. Before the service has been up once, one that gives up by itself would do so again: that ends the service.
+4. One that has served is asked for its figures every `WATCH_S`. Its loop answers, so one that is stuck does not: it
+   counts as not ready, and after three looks without an answer it is killed, as it is of no use to its devices and
+   keeps them from others. Looks and not seconds: when a machine or process group that was suspended goes on, clocks
+   have jumped, and the worker gets its turn before the next look. One that a debugger holds is not killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import site
+import re
 import socket
-import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from server import logs
 from server.errors import SettingsError, StartupError, StoreError
-from server.processes.control import Order, Report, Start, Stop, line, report_of
+from server.metrics import Sample
+from server.processes.control import Figures, Hurry, Measure, Order, Report, Start, Stop, answer_of, line
+from server.processes.launch import launch
 
 GRACE_S: Final = 5.0
 """The time that a worker gets on top of its drain, to finish requests and let go of the store."""
+WATCH_S: Final = 10.0
+STUCK_AFTER: Final = 3
+"""Looks in a row that found no answer."""
 
 log = logs.get("clearsync.supervisor")
 
@@ -49,8 +55,8 @@ class Backoff:
 class Child:
     """Worker number `start.worker`: a process, and the next one after it.
 
-    `ready` is what it said last, false without a process; `on_change` is called after each change of it, `is_up` asked
-    whether the service has been up.
+    `ready` is what it said last, false without a process, when it is stuck and once it is to stop; `on_change` is
+    called after each change of it, `is_up` asked whether the service has been up.
     """
 
     def __init__(
@@ -62,7 +68,12 @@ class Child:
         self._on_change = on_change
         self._is_up = is_up
         self._stopping = asyncio.Event()
-        self._drain_s = 0.0
+        self._last_order: Stop | Hurry = Hurry()
+        self._said_ready = False
+        self._has_served = False
+        self._question: asyncio.Future[list[Sample] | None] | None = None
+        self._at_last_look: asyncio.Future[list[Sample] | None] | None = None
+        self._unanswered = 0
         self._process: Process | None = None
         self._control: asyncio.StreamWriter | None = None
         self._failure: Report | None = None
@@ -85,25 +96,69 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    def stop(self, drain_s: float) -> None:
-        """End the worker over `drain_s`, and start no other. Again, with less, to hurry."""
-        self._drain_s = drain_s
-        self._stopping.set()
-        self.send(Stop(drain_s))
-        if self._process is not None:
-            asyncio.get_running_loop().call_later(drain_s + GRACE_S, self._kill, self._process)
+    def stop(self, drain_s: float, grace_s: float) -> None:
+        """End the worker as `Stop` says, and start no other."""
+        self._end(Stop(drain_s, grace_s), drain_s + grace_s)
+
+    def hurry(self) -> None:
+        """End it now."""
+        self._end(Hurry(), 0.0)
+
+    async def measure(self, within_s: float) -> list[Sample] | None:
+        """What the worker counts; None where it does not answer in time. Who asks meanwhile shares the question."""
+        question = self._ask()
+        if question is None:
+            return None
+        await asyncio.wait({question}, timeout=within_s)
+        return question.result() if question.done() else None
+
+    def look(self) -> None:
+        """See whether the worker has answered since the last look, and ask again: rule 4. Every `WATCH_S`."""
+        process, asked = self._process, self._at_last_look
+        self._at_last_look = None
+        if process is None or not self._has_served or self._stopping.is_set():
+            return
+        if asked is not None and not asked.done():
+            self._unanswered += 1
+            log.warning("worker does not answer", worker=self._start.worker, pid=process.pid, looks=self._unanswered)
+            self._settle()
+            if self._unanswered >= STUCK_AFTER and not is_traced(process.pid):
+                log.error("worker is stuck, killed", worker=self._start.worker, pid=process.pid)
+                process.kill()
+        self._at_last_look = self._ask()
 
     def send(self, order: Order) -> None:
         """Tell the worker, if there is one."""
         if self._control is not None:
             self._control.write(line(order))
 
+    def _ask(self) -> asyncio.Future[list[Sample] | None] | None:
+        """The answer to come. At most one question is under way, or they would fill the socket of one that is stuck."""
+        if self._question is None and self._control is not None:
+            self._question = asyncio.get_running_loop().create_future()
+            self.send(Measure())
+        return self._question
+
+    def _answered(self, samples: list[Sample] | None) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            question.set_result(samples)
+
+    def _end(self, order: Stop | Hurry, within_s: float) -> None:
+        self._last_order = order
+        self._stopping.set()
+        self._settle()
+        self.send(order)
+        if self._process is not None:
+            asyncio.get_running_loop().call_later(within_s + GRACE_S, self._kill, self._process)
+
     async def _live(self) -> int:
         self._failure = None
+        self._has_served = False
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = process = await self._spawn(theirs)
+                self._process = process = await launch(theirs, self._listen)
         except BaseException as problem:
             ours.close()
             if not isinstance(problem, OSError):
@@ -114,39 +169,37 @@ class Child:
             reports, self._control = await asyncio.open_unix_connection(sock=ours)
             self._control.write(line(self._start))
             if self._stopping.is_set():
-                self.stop(self._drain_s)
+                self._end(self._last_order, 0.0)  # it has served nobody yet, and so ends at once
             log.info("worker started", worker=self._start.worker, pid=process.pid)
             with contextlib.suppress(ConnectionError):  # killed before it had read all that we said
                 async for received in reports:
-                    self._hear(report_of(received))
+                    self._hear(answer_of(received))
         finally:
             await self._bury(process)
         return await process.wait()
 
-    async def _spawn(self, control: socket.socket) -> Process:
-        descriptors = (control.fileno(), self._listen.fileno())
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "server.processes.worker",
-            *map(str, descriptors),
-            stdin=DEVNULL,
-            pass_fds=descriptors,
-            env=_environment(),
-            # Python takes a while until `worker.py` can ignore them itself.
-            preexec_fn=_ignore_group_signals,
-        )
+    def _hear(self, said: Report | Figures) -> None:
+        if isinstance(said, Figures):
+            self._unanswered = 0
+            self._answered(said.samples)
+        else:
+            self._said_ready = said.ready
+            self._has_served |= said.ready
+            if said.failed:
+                self._failure = said
+        self._settle()
 
-    def _hear(self, report: Report) -> None:
-        if report.failed:
-            self._failure = report
-        if report.ready != self.ready:
-            self.ready = report.ready
-            log.info("worker ready" if self.ready else "worker not ready", worker=self._start.worker)
+    def _settle(self) -> None:
+        """`ready` anew, and who is told of it."""
+        ready = self._said_ready and not self._unanswered and not self._stopping.is_set()
+        if ready != self.ready:
+            self.ready = ready
+            log.info("worker ready" if ready else "worker not ready", worker=self._start.worker)
             self._on_change()
 
     async def _bury(self, process: Process) -> None:
+        self._unanswered = 0
+        self._answered(None)
         self._hear(Report(ready=False))
         control, self._control = self._control, None
         if control is not None:
@@ -174,17 +227,10 @@ class Child:
         raise StartupError(self._failure.failed)
 
 
-def _ignore_group_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, and where this package is if Python would not find it by itself (a checkout that is not installed).
-
-    It is started with -P, else a folder `server` in the current directory would be taken for this one.
-    """
-    home = str(Path(__file__).parents[2])
-    if home in (*site.getsitepackages(), site.getusersitepackages()):
-        return dict(os.environ)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
+def is_traced(pid: int) -> bool:
+    """Whether a debugger holds the process, where the system tells (proc(5): `TracerPid`)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return bool(re.search(r"^TracerPid:\s*[1-9]", status, re.MULTILINE))

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from server.metrics import Sample
 from server.settings import Settings
 
 
@@ -23,19 +24,28 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="do"):
-    """Send the sessions away over `drain_s` seconds, then end. Again, with less, to hurry."""
+    """Look not ready and serve on for `grace_s` seconds, then send the sessions away over `drain_s`, then end."""
 
     drain_s: float
+    grace_s: float = 0.0
+
+
+class Hurry(msgspec.Struct, frozen=True, tag="hurry", tag_field="do"):
+    """End now, with nothing of grace or drain that may be left."""
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload", tag_field="do"):
     """Read the users file and the TLS files again."""
 
 
-Order = Stop | Reload
+class Measure(msgspec.Struct, frozen=True, tag="measure", tag_field="do"):
+    """Answer with `Figures`, by the loop that serves: no answer means that it is stuck."""
 
 
-class Report(msgspec.Struct, frozen=True):
+Order = Stop | Hurry | Reload | Measure
+
+
+class Report(msgspec.Struct, frozen=True, tag="report", tag_field="say"):
     """A worker's line: whether it serves, or why it gives up and with which exit code."""
 
     ready: bool = False
@@ -43,12 +53,20 @@ class Report(msgspec.Struct, frozen=True):
     exit_code: int = 0
 
 
+class Figures(msgspec.Struct, frozen=True, tag="figures", tag_field="say"):
+    """A worker's answer to `Measure`."""
+
+    samples: list[Sample]
+
+
+Answer = Report | Figures
+
 start_of: Final = msgspec.json.Decoder(Start).decode
-order_of: Final = msgspec.json.Decoder(Order).decode
-report_of: Final = msgspec.json.Decoder(Report).decode
+order_of: Final = msgspec.json.Decoder[Order](Order).decode
+answer_of: Final = msgspec.json.Decoder[Answer](Answer).decode
 
 
-def line(message: Start | Order | Report) -> bytes:
+def line(message: Start | Order | Answer) -> bytes:
     """The message as it goes over the socket."""
     return msgspec.json.encode(message) + b"\n"
 

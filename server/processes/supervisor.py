@@ -1,7 +1,9 @@
 """The parent of all: it owns the public socket, the store and the workers, and handles no device.
 
 1. Up: lock the data directory, bind, start the store, start the workers; what it prints says that all of them serve.
-2. Down: the workers drain, then the store ends, then the admin listener. A second signal cuts the drain short.
+2. Down: at once nothing is ready any more, and everything is served for `server.drain_grace_s`, in which balancers turn
+   away. Then the workers drain, then the store ends, then the admin listener. Ctrl-C is a person's, who has no balancer
+   to wait for: no grace. A second signal cuts grace and drain short.
 3. In between whatever ends unasked is started again. Killed itself, it takes everything along: the workers by the
    end of their control socket, the store by the kernel.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -19,17 +22,21 @@ from typing import Final
 
 from server import logs
 from server.broker import binary
-from server.broker.embedded import EmbeddedStore
+from server.broker.embedded import END_S, EmbeddedStore
 from server.broker.locks import hold_data_dir
 from server.errors import SettingsError, StoreError
 from server.processes.admin import AdminServer, Readiness, admin_app
 from server.processes.banner import banner
-from server.processes.children import Backoff, Child
+from server.processes.children import GRACE_S, WATCH_S, Backoff, Child
 from server.processes.control import Reload, Start
+from server.processes.exposition import Measured
 from server.processes.listener import RELEASE_S, bind, url_of
+from server.processes.systemd import Notifier
 from server.settings import Settings, is_loopback
 
 FEW_DESCRIPTORS: Final = 4096
+ANSWER_S: Final = 1.0
+"""The time in which a worker tells its figures; one that does not is left out of them."""
 
 log = logs.get("clearsync.supervisor")
 
@@ -38,7 +45,15 @@ def serve(settings: Settings) -> None:
     """Serve until a signal ends it. Raises `StartupError` where it does not come up."""
     logs.configure(settings.log.level, settings.log.format)
     _raise_descriptors()
-    asyncio.run(Supervisor(settings).run())
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    try:
+        await Supervisor(settings, Notifier(os.environ)).run()
+    finally:
+        # The loop takes its handlers along, and one more signal would make an end in order look like a crash.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 
 def _raise_descriptors() -> None:
@@ -55,8 +70,10 @@ def _raise_descriptors() -> None:
 class Supervisor:
     """One service. `run` once, from the main thread: the kernel ends the store with the *thread* that forked it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, systemd: Notifier, *, watch_s: float = WATCH_S) -> None:
         self._settings = settings
+        self._systemd = systemd
+        self._watch_s = watch_s
         self._public: socket.socket | None = None
         self._children: list[Child] = []
         self._stopping = False
@@ -68,8 +85,8 @@ class Supervisor:
     async def run(self) -> None:
         """Come up, serve, go down in order. Raises `StartupError`."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGTERM, self._stop, self._settings.server.drain_grace_s)
+        loop.add_signal_handler(signal.SIGINT, self._stop, 0.0)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         with ExitStack() as held:
             store = self._open_store(held)
@@ -86,6 +103,14 @@ class Supervisor:
     def readiness(self) -> Readiness:
         """How many workers serve."""
         return Readiness(sum(child.ready for child in self._children), self._settings.server.workers)
+
+    async def measure(self) -> list[Measured]:
+        """The figures of all workers, or that there are none, in `ANSWER_S`."""
+        asked = [(number, child, child.measure(ANSWER_S)) for number, child in enumerate(self._children)]
+        answers = await asyncio.gather(*(answer for _, _, answer in asked))
+        return [
+            Measured(number, child.ready, samples) for (number, child, _), samples in zip(asked, answers, strict=True)
+        ]
 
     def _open_store(self, held: ExitStack) -> EmbeddedStore | None:
         if self._settings.store.url != "embedded":
@@ -114,16 +139,19 @@ class Supervisor:
     async def _run(self, store: EmbeddedStore | None, admin: socket.socket | None) -> None:
         # The workers' group is inside the store's: they have ended before it is told to, on failure too.
         async with asyncio.TaskGroup() as others:
-            admin_server = AdminServer(admin_app(self.readiness))
+            admin_server = AdminServer(admin_app(self.readiness, self.measure))
             if admin is not None:
                 others.create_task(admin_server.serve([admin]))
             keeping = others.create_task(self._keep_store(store))
+            watching = [others.create_task(each) for each in (self._watch(), self._systemd.run())]
             await self._go.wait()
             if not self._stopping:
                 await self._keep_workers(store.url if store else self._settings.store.url)
             log.info("workers have ended")
             keeping.cancel()
             await asyncio.wait({keeping})
+            for task in watching:
+                task.cancel()
             admin_server.stop()
 
     async def _keep_store(self, store: EmbeddedStore | None) -> None:
@@ -148,35 +176,57 @@ class Supervisor:
         async with asyncio.TaskGroup() as workers:
             for number in range(self._settings.server.workers):
                 start = Start(settings=self._settings, store_url=store_url, worker=number)
-                child = Child(start, self._public, on_change=self._announce, is_up=lambda: self._up)
+                child = Child(start, self._public, on_change=self._changed, is_up=lambda: self._up)
                 self._children.append(child)
                 workers.create_task(child.keep())
 
-    def _announce(self) -> None:
-        if self._up or self._stopping or not all(child.ready for child in self._children):
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_s)
+            for child in self._children:
+                child.look()
+
+    def _changed(self) -> None:
+        now = self.readiness()
+        if self._stopping:
             return
-        self._up = True
+        self._systemd.status(f"{now.ready} of {now.expected} workers ready")
+        if not self._up and now.ready == now.expected:
+            self._up = True
+            self._announce()
+            self._systemd.ready()
+
+    def _announce(self) -> None:
         assert self._public is not None
         url = url_of(self._public, "https" if self._settings.server.tls_certificate else "http")
         with contextlib.suppress(OSError):  # nobody reads what we print
             print(banner(self._settings, url + self._settings.server.base_path, self._admin_url), flush=True)
             sys.stdout.flush()
 
-    def _stop(self) -> None:
-        drain_s = 0.0 if self._stopping else self._settings.server.drain_s
-        log.info("stopping", drain_s=drain_s)
+    def _stop(self, grace_s: float) -> None:
+        if self._stopping:
+            log.info("hurrying")
+            for child in self._children:
+                child.hurry()
+            return
+        drain_s = self._settings.server.drain_s
+        log.info("stopping", grace_s=grace_s, drain_s=drain_s)
         self._stopping = True
+        self._systemd.stopping(grace_s + drain_s + GRACE_S + END_S)
+        self._systemd.status("stopping")
         self._go.set()
         for child in self._children:
-            child.stop(drain_s)
+            child.stop(drain_s, grace_s)
         if self._public is not None:
             # Ours is only kept for the workers to come: as long as one of us has it open, the kernel takes connections.
             self._public.close()
 
     def _reload(self) -> None:
         log.info("reloading the users file, the TLS certificate and key")
+        self._systemd.reloading()
         for child in self._children:
             child.send(Reload())
+        self._systemd.ready()
 
 
 def _check_loopback(key: str, listener: socket.socket) -> None:

@@ -3,7 +3,8 @@
     python -m server.processes.worker <descriptor of the control socket> <descriptor of the listening socket>
 
 1. The supervisor decides. Ctrl-C and a hang-up reach every process of the group and are ignored here.
-2. SIGTERM to a worker alone drains it; the supervisor starts another.
+2. SIGTERM to a worker alone drains it, a second one hurries; the supervisor starts another. SIGTERM to the whole group
+   is one, though the supervisor's order follows it.
 3. No supervisor, no worker: the end of the control socket closes all sessions, and a second later the process ends
    whatever its loop is doing.
 """
@@ -24,18 +25,35 @@ from typing import Final, Protocol
 from server import logs
 from server.app import Worker
 from server.errors import StartupError
-from server.processes.control import Order, Report, Start, Stop, line, lines, order_of, start_of
+from server.processes.control import (
+    Answer,
+    Figures,
+    Hurry,
+    Order,
+    Reload,
+    Report,
+    Start,
+    Stop,
+    line,
+    lines,
+    order_of,
+    start_of,
+)
 
 ORPHAN_S: Final = 1.0
 """The time in which a worker says goodbye to its devices once the supervisor has gone."""
 
 
-class Stoppable(Protocol):
+class Obedient(Protocol):
     """What an order can ask of a worker. Called on its loop."""
 
-    def stop(self, drain_s: float) -> None: ...
+    def stop(self, drain_s: float, grace_s: float) -> None: ...
+
+    def hurry(self) -> None: ...
 
     def reload(self) -> None: ...
+
+    def measure(self) -> None: ...
 
 
 class Orders(threading.Thread):
@@ -44,7 +62,7 @@ class Orders(threading.Thread):
     A thread and not a reader of the loop, so that a loop that is stuck outlives nobody.
     """
 
-    def __init__(self, control: socket.socket, received: Iterator[bytes], worker: Stoppable) -> None:
+    def __init__(self, control: socket.socket, received: Iterator[bytes], worker: Obedient) -> None:
         super().__init__(daemon=True)
         self._control = control
         self._received = received
@@ -58,7 +76,7 @@ class Orders(threading.Thread):
                 self._tell(order_of(received))
         finally:  # nothing that goes wrong here may leave a worker that nobody can end
             if not self._ended:
-                self._tell(Stop(drain_s=0.0))
+                self._tell(Hurry())
                 time.sleep(ORPHAN_S)
                 os._exit(1)
 
@@ -74,26 +92,31 @@ class Orders(threading.Thread):
 
     def _do(self, order: Order) -> None:
         if isinstance(order, Stop):
-            self._worker.stop(order.drain_s)
-        else:
+            self._worker.stop(order.drain_s, order.grace_s)
+        elif isinstance(order, Hurry):
+            self._worker.hurry()
+        elif isinstance(order, Reload):
             self._worker.reload()
+        else:
+            self._worker.measure()
 
 
 class Service:
     """The life of one worker, reported to the supervisor."""
 
     def __init__(self, start: Start, control: socket.socket, listen: socket.socket) -> None:
-        self._drain_s = start.settings.server.drain_s
+        self._server = start.settings.server
         self._control = control
         self._worker = Worker(start.settings, start.store_url, listen, self._on_ready)
         self._life: asyncio.Task[None] | None = None
         self._was_ready = False
         self._given_up = False
+        self._terminated = False
 
     async def run(self, received: Iterator[bytes]) -> int:
         """Serve until `stop`; the exit status. The orders still to come are read from `received`."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop, self._drain_s)
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
         orders = Orders(self._control, received, self)
         self._life = loop.create_task(self._worker.run())
         orders.start()
@@ -103,30 +126,51 @@ class Service:
             if not self._given_up:
                 raise
         except StartupError as problem:
-            self._report(Report(failed=str(problem), exit_code=problem.exit_code))
+            self._say(Report(failed=str(problem), exit_code=problem.exit_code))
             return problem.exit_code
         finally:
             orders.end()
         return 0
 
-    def stop(self, drain_s: float) -> None:
-        """Drain over `drain_s` and end; a start that is not finished, which may take long, is given up."""
+    def stop(self, drain_s: float, grace_s: float) -> None:
+        """Serve on for `grace_s`, drain over `drain_s`, end. An unfinished start is given up: it may be long."""
         if self._was_ready:
-            self._worker.stop(drain_s)
-        elif self._life is not None and not self._given_up:
-            self._given_up = True
-            self._life.cancel()
+            self._worker.stop(drain_s, grace_s)
+        else:
+            self._give_up()
+
+    def hurry(self) -> None:
+        """End without grace and drain, or with no more of them."""
+        if self._was_ready:
+            self._worker.hurry()
+        else:
+            self._give_up()
 
     def reload(self) -> None:
         """Read the users file and the TLS files again."""
         self._worker.reload()
 
+    def measure(self) -> None:
+        """Tell the supervisor what is counted."""
+        self._say(Figures(list(self._worker.figures())))
+
+    def _give_up(self) -> None:
+        if self._life is not None and not self._given_up:
+            self._given_up = True
+            self._life.cancel()
+
+    def _terminate(self) -> None:
+        if self._terminated:
+            self.hurry()
+        self._terminated = True
+        self.stop(self._server.drain_s, self._server.drain_grace_s)
+
     def _on_ready(self, ready: bool) -> None:
         self._was_ready |= ready
-        self._report(Report(ready=ready))
+        self._say(Report(ready=ready))
 
-    def _report(self, message: Report) -> None:
-        # A few bytes into an empty buffer do not block; a supervisor that has gone is the orders' business.
+    def _say(self, message: Answer) -> None:
+        # A few bytes into an almost empty buffer do not block; a supervisor that has gone is the orders' business.
         with contextlib.suppress(OSError):
             self._control.sendall(line(message))
 

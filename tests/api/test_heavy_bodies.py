@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from server.api import handled
+from server.api.bounds import InFlight
 from server.api.handled import NotificationsHandled
 from server.api.head import Head
 from server.errors import TooLarge
@@ -49,9 +50,14 @@ class Broker:
 
 class House:
     def __init__(self) -> None:
-        self.callers, self.broker = Callers(), Broker()
+        self.callers, self.broker, metrics = Callers(), Broker(), Metrics()
         self.endpoint = NotificationsHandled(
-            cast(Any, self.callers), cast(Any, self.broker), Metrics(), max_body_bytes=262_144, max_in_flight=100
+            cast(Any, self.callers),
+            cast(Any, self.broker),
+            metrics,
+            InFlight(metrics, requests=100, body_bytes=64 * 1024 * 1024),
+            max_body_bytes=262_144,
+            store_timeout_s=2.0,
         )
 
     async def post(self, body: bytes, content_type: bytes = b"application/json", *more: tuple[bytes, bytes]) -> None:

@@ -152,11 +152,17 @@ async def test_an_agent_that_was_erased_stays_so(url: str, raw: Any) -> None:
 
 
 def made(keep_s: float = 5.0, most: int = 10_000) -> Again:
-    return Again(lambda agent: agent.tag.encode(), keep_s=keep_s, retention_ms=1, metrics=Metrics(), most=most)
+    return Again(
+        lambda agent: agent.tag.encode(), keep_s=keep_s, cap=1000, retention_ms=1, metrics=Metrics(), most=most
+    )
 
 
 def test_it_goes_with_time_while_the_store_answers() -> None:
     again = made()
+    again.keep(-100.0, AGENT, 1, batch_of(1), b"-")
+    again.prune(0.0)
+    assert len(again) == 1, "nothing was compared yet"
+    again._compared = True
     for now in range(10):
         again.keep(float(now), AGENT, now, batch_of(now), b"-")
     assert len(again) == 6, "what is 5 s old or less at second 9"

@@ -14,7 +14,7 @@ import redis
 
 from server.broker import leases as module
 from server.broker.endpoint import Endpoint
-from server.broker.leases import LEASE_S, RENEW_S, TICK_S, Lease, Leases
+from server.broker.leases import LEASE_S, RENEW_S, TAKERS, TICK_S, Lease, Leases
 from server.broker.link import Callback, Link
 from server.errors import Unavailable
 from server.events import AgentId
@@ -300,6 +300,66 @@ async def test_one_who_gives_up_holds_nothing(leases: Leases, commands: Commands
         await answered(commands)
     assert not raw.exists(KEY)
     assert len(leases) == 0
+
+
+# --- ten thousand at once ---
+
+
+@only_real
+async def test_so_many_are_asked_for_at_one_time_and_all_are_given(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, most = 0, 0
+    ask = leases._ask
+
+    def asking(*args: Any) -> asyncio.Future[bool]:
+        nonlocal asked, most
+        asked += 1
+        most = max(most, asked)
+        answer = ask(*args)
+        answer.add_done_callback(told)
+        return answer
+
+    def told(_: object) -> None:
+        nonlocal asked
+        asked -= 1
+
+    monkeypatch.setattr(leases, "_ask", asking)
+    agents = [AgentId.of("acme", f"agent {n}") for n in range(10 * TAKERS)]
+    made = await asyncio.gather(*map(leases.take, agents))
+    assert all(made)
+    assert len(leases) == len(agents)
+    assert most == TAKERS
+
+
+async def test_one_who_gives_up_while_it_waits_asks_nothing_and_holds_no_place(url: str, real_store: RealStore) -> None:
+    async with commands_on(real_store.url) as commands:
+        leases = Leases(commands, "cs", LIMIT)
+        leases.release((await taken(leases))[0])
+        await answered(commands)
+        before = commands.scripts
+        real_store.pause()
+        asking = [asyncio.ensure_future(leases.take(AgentId.of("acme", f"{n}"))) for n in range(3 * TAKERS)]
+        await asyncio.sleep(0)
+        assert commands.scripts - before == TAKERS
+        for task in asking[:-1]:
+            task.cancel()
+        await asyncio.gather(*asking[:-1], return_exceptions=True)
+        assert commands.scripts - before == TAKERS, "those who gave up are still being answered"
+        real_store.resume()
+        assert await asking[-1]
+        assert len(leases) == 1
+        await asyncio.gather(*(leases.take(AgentId.of("acme", f"again {n}")) for n in range(2 * TAKERS)))
+
+
+async def test_where_there_is_no_store_no_place_is_taken(commands: Commands) -> None:
+    leases = Leases(commands, "cs", LIMIT)
+    commands.lose()
+    for _ in range(2 * TAKERS):
+        with pytest.raises(Unavailable):
+            await leases.take(AGENT)
+    await commands.connect()
+    assert await leases.take(AGENT)
 
 
 @only_real

@@ -76,8 +76,9 @@ def test_a_reason_that_says_nothing_more_is_left_out() -> None:
     assert judge(_closed(1012, "\x1b[2J")).reason == "restart (1012): ?[2J"
 
 
-def test_too_many_sessions_waits_a_minute_or_more() -> None:
-    assert judge(_closed(4008)).at_least_s >= 60
+@pytest.mark.parametrize("code", [4008, 1008])
+def test_too_many_sessions_or_frames_wait_a_minute_or_more(code: int) -> None:
+    assert judge(_closed(code)).at_least_s >= 60
 
 
 def test_a_cut_connection_is_made_again() -> None:

@@ -174,16 +174,13 @@ class World:
         self.past = [*self.past[-2:], self.broker.store.copy()]
         seq = self.broker.record(AGENT, batch, origin.name if origin else None).result()
         self.kept.append(Kept(seq, batch, origin, self.life))
-        self.happened(seq, batch, origin)
-        self.broker.now += self.rnd.choice([0, 0, 1, 50])
-
-    def happened(self, seq: int, batch: Batch, origin: Device | None) -> None:
         self.truth |= dict.fromkeys(batch.members, seq)
         if origin:
             origin.has |= dict.fromkeys(batch.members, seq)  # it handled them itself
+        self.broker.now += self.rnd.choice([0, 0, 1, 50])
 
     def record_again(self) -> None:
-        """The next of the batches that are compared with the store."""
+        """The next of the batches that are compared with the store. It was handled when it was, wherever it goes."""
         if not self.due:
             return
         kept = self.due.pop(0)
@@ -193,7 +190,6 @@ class World:
             prev, kept.position = recorded
             by = (kept.origin.name if kept.origin else "-").encode()
             self.broker.wire.append(Announcement(prev, kept.position, 0, by, kept.batch.json))
-            self.happened(kept.position, kept.batch, kept.origin)
 
     def deliver(self) -> None:
         if self.broker.wire and self.broker.subscriber is not None:

@@ -1,12 +1,16 @@
-"""The wheel of pings, with the time passed in."""
+"""The wheel of pings, and how late it comes, with the time passed in."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 
 import pytest
 
-from server.gateway.keepalive import TICK_S, Wheel
+from server.gateway.keepalive import LAG_LINE_S, LAG_S, LONG_LAG_S, TICK_S, Lag, Wheel
+from server.metrics import Metrics
+from tests.running import wait_until
 
 
 class Member:
@@ -105,3 +109,57 @@ def test_the_shortest_interval_is_two_ticks() -> None:
     turned(wheel, 8)
     assert len(member.pings) == 4
     assert not set(member.pings) & set(member.overdues)
+
+
+# how late it comes
+
+
+def noted(lag: Lag, metrics: Metrics, *ticks: tuple[float, float]) -> float:
+    """What the metrics say after these (when, how late)."""
+    for now, late_s in ticks:
+        lag.note(now, late_s)
+    return metrics.loop_lag_s
+
+
+def test_the_lag_is_the_longest_of_the_last_seconds() -> None:
+    metrics = Metrics()
+    lag = Lag(metrics)
+    assert noted(lag, metrics, (100.0, 0.01), (100.3, 0.4), (100.6, 0.02)) == 0.4
+    assert noted(lag, metrics, (100.0 + 2 * LAG_S - 0.1, 0.1)) == 0.4
+    assert noted(lag, metrics, (100.0 + 3 * LAG_S, 0.05)) == 0.1
+    assert noted(lag, metrics, (100.0 + 9 * LAG_S, 0.01)) == 0.01
+
+
+@pytest.mark.parametrize("start", [0.0, 100.0])
+def test_a_long_lag_is_said_once_a_minute(start: float, capsys: pytest.CaptureFixture[str]) -> None:
+    lag = Lag(Metrics())
+    for tick in range(100):
+        lag.note(start + tick, LONG_LAG_S)
+    assert not said(capsys)
+    for tick in range(round(LAG_LINE_S) + 1):
+        lag.note(start + 100 + tick, LONG_LAG_S + 0.1)
+    assert said(capsys) == 2
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> int:
+    """Lines in the log about a late loop."""
+    out = capsys.readouterr()
+    return (out.out + out.err).count("the loop was late")
+
+
+def hold_up(seconds: float) -> None:
+    """Nobody else gets a turn."""
+    time.sleep(seconds)
+
+
+async def test_a_loop_that_is_held_up_is_seen_by_the_wheel() -> None:
+    metrics = Metrics()
+    running = asyncio.ensure_future(Wheel(25, 10, metrics).run())
+    try:
+        await asyncio.sleep(0)
+        hold_up(TICK_S + 0.3)
+        await asyncio.to_thread(wait_until, lambda: metrics.loop_lag_s >= 0.25)
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running

@@ -32,11 +32,19 @@ from tests.gateway.devices import (
     tickets,
     upgrade,
 )
-from tests.running import Running, client
+from tests.running import Running, client, serving
 
 ONE: Pair = ("AppointmentCancelled", 699)
 SENTINEL: Pair = ("Unknown", -1)
 """Handled last in a test: when its clear has come, so has everything before it."""
+
+
+@pytest.fixture(scope="module")
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that takes as many frames as come."""
+    env = {"CLEARSYNC_LIMITS__FRAMES_PER_SESSION_S": "0"}
+    with serving("--dev", folder=tmp_path_factory.mktemp("unlimited"), env=env) as running:
+        yield running
 
 
 @contextmanager
@@ -363,9 +371,9 @@ async def test_a_message_in_fragments_is_one_message(running: Running, user: str
         assert await device.close_code() == 4009
 
 
-async def test_a_flood_of_fragments_does_not_hold_up_the_others(running: Running, user: str) -> None:
+async def test_a_flood_of_fragments_does_not_hold_up_the_others(unlimited: Running, user: str) -> None:
     flood = masked(b"", fin=False) + masked(b"", Opcode.CONT, fin=False) * 100_000
-    async with raw_session(running, user, "rude") as rude, session(running, user) as device:
+    async with raw_session(unlimited, user, "rude") as rude, session(unlimited, user) as device:
         await rude.send(flood + masked(b'{"type":"ping"}', Opcode.CONT))
         async with asyncio.timeout(5):  # it took 12 s
             await device.ask(type="ping")
@@ -390,16 +398,16 @@ async def test_more_than_sixteen_frames_under_way_are_busy(running: Running, use
     assert (await snapshot(running, user)).keys() == set(tickets([*range(16), 99]))
 
 
-async def test_a_device_that_asks_and_never_reads_is_bounded(running: Running, user: str) -> None:
+async def test_a_device_that_asks_and_never_reads_is_bounded(unlimited: Running, user: str) -> None:
     """It is no longer heard once 64 KiB of answers wait for it; when it reads, it is."""
     question = masked(json.dumps({"type": "nonsense", "ref": "r" * 60}).encode())
-    before = resident_bytes(running)
-    async with raw_session(running, user, receive_buffer=4096) as rude:
+    before = resident_bytes(unlimited)
+    async with raw_session(unlimited, user, receive_buffer=4096) as rude:
         sent = await rude.send_until_blocked(question * 100, 40_000_000)
-        grown = resident_bytes(running) - before
+        grown = resident_bytes(unlimited) - before
         assert grown < 8_000_000, f"{grown:,} bytes for one device that asked {sent:,}"
         assert sent < 40_000_000, "it was heard without end"
-        async with session(running, user) as other:
+        async with session(unlimited, user) as other:
             await other.ask(type="ping")
             assert await other.receive() == {"type": "pong"}
 

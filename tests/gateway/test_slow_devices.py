@@ -35,6 +35,14 @@ INTERVAL_S, TIMEOUT_S = 1.0, 0.5
 
 
 @pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that keeps nothing of what was recorded, so that its memory tells what devices cost."""
+    env = {"CLEARSYNC_STORE__RECORD_AGAIN_S": "0"}
+    with serving("--dev", folder=tmp_path_factory.mktemp("serve"), env=env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def pinging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server that pings every second, and waits half a second for the answer."""
     env = {"CLEARSYNC_GATEWAY__PING_INTERVAL_S": f"{INTERVAL_S}", "CLEARSYNC_GATEWAY__PING_TIMEOUT_S": f"{TIMEOUT_S}"}

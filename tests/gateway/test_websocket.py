@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,12 +26,14 @@ from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.gateway.websocket import STUCK_S, Gateway
+from server.limits import Pace
 from server.metrics import Metrics
 from server.session import Handled, Session
 from server.wire import CloseCode
 from tests.gateway.devices import masked, upgrade
 
 PING = b"\x89\x00"
+PER_S, BURST = 20, 50
 
 
 class Clock:
@@ -151,6 +154,7 @@ class Connection:
             cookie="clearsync",
             max_frame_bytes=65536,
             max_sessions=0,
+            frames=Pace(PER_S, BURST),
         )
         config = uvicorn.Config("none", log_config=None)
         self.gateway = Gateway(config, ServerState(), {"door": door}, cast(Any, self.clock))
@@ -170,9 +174,37 @@ class Connection:
         self.session.caught_up(read, live=True)
         assert b'"welcome"' in self.transport.drained()
 
+    def said(self) -> list[str]:
+        """What the device was sent, in short: the type of each frame with its code, and the code of a close frame."""
+        return [short(opcode, data) for opcode, data in frames_of(self.transport.drained())]
+
+    @property
+    def counted(self) -> int:
+        """The frames that were too many."""
+        return self.hub.metrics.limited_total["frames",]
+
     def lag(self) -> None:
         """The device stops reading, and the buffer fills."""
         self.transport.write(b"x" * (HIGH_WATER_BYTES + 1))
+
+
+def frames_of(data: bytes) -> Iterator[tuple[Opcode, bytes]]:
+    """The short frames of a server."""
+    while data:
+        length, start = data[1], 2
+        if length == 126:
+            length, start = int.from_bytes(data[2:4], "big"), 4
+        yield Opcode(data[0] & 0x0F), data[start : start + length]
+        data = data[start + length :]
+
+
+def short(opcode: Opcode, data: bytes) -> str:
+    if opcode is Opcode.CLOSE:
+        return str(int.from_bytes(data[:2], "big"))
+    if opcode is not Opcode.TEXT:
+        return opcode.name
+    frame = json.loads(data)
+    return f"{frame['type']} {frame['ref']} {frame['code']}" if frame["type"] == "error" else str(frame["type"])
 
 
 @pytest.fixture
@@ -295,3 +327,94 @@ def test_a_close_of_ours_reaches_one_that_waits_for_its_welcome(connection: Conn
     connection.gateway.data_received(masked(b"\x03\xf4", Opcode.CLOSE))
     assert connection.transport.closing
     assert not connection.transport.aborted
+
+
+# more frames than a device may send
+
+ASKS = masked(b'{"type":"ping","ref":"7"}')
+FLOODS = [
+    ASKS,
+    masked(b"", Opcode.PING),
+    masked(b"", Opcode.PONG),
+    masked(b"", Opcode.CONT, fin=False),
+]
+flood = pytest.mark.parametrize("frame", FLOODS, ids=["text", "ping", "pong", "continuation"])
+
+
+def test_a_text_beyond_the_burst_is_answered_busy_and_as_many_again_end_it(connection: Connection) -> None:
+    connection.welcome()
+    connection.gateway.data_received(ASKS * BURST)
+    assert connection.said() == ["pong"] * BURST
+    for _ in range(BURST):
+        connection.gateway.data_received(ASKS)
+    assert connection.said() == ["error 7 busy"] * BURST
+    assert not connection.transport.closing
+    connection.gateway.data_received(ASKS)
+    assert connection.said() == ["1008"]
+    assert connection.transport.eof
+    assert connection.counted == BURST + 1
+    connection.clock.advance(CLOSE_TIMEOUT_S + 0.1)
+    assert connection.transport.aborted
+
+
+@flood
+def test_any_frame_counts(connection: Connection, frame: bytes) -> None:
+    connection.welcome()
+    if frame == FLOODS[-1]:
+        connection.gateway.data_received(masked(b"", fin=False))
+    for _ in range(2 * BURST - 1):
+        connection.gateway.data_received(frame)
+    assert "1008" not in connection.said()
+    for _ in range(2):
+        connection.gateway.data_received(frame)
+    assert "1008" in connection.said()
+
+
+def test_who_waits_may_send_again(connection: Connection) -> None:
+    connection.welcome()
+    for _ in range(5):
+        connection.gateway.data_received(ASKS * BURST)
+        assert connection.said() == ["pong"] * BURST
+        connection.clock.advance(BURST / PER_S)
+    assert connection.counted == 0
+
+
+def test_answers_to_our_pings_do_not_count(connection: Connection) -> None:
+    connection.welcome()
+    for _ in range(3 * BURST):
+        connection.gateway.ping(connection.clock.now)
+        connection.gateway.data_received(masked(b"", Opcode.PONG))
+    assert connection.counted == 0
+    connection.transport.drained()
+    connection.gateway.data_received(ASKS)
+    assert connection.said() == ["pong"]
+
+
+@flood
+def test_what_follows_a_flood_is_neither_read_nor_answered(connection: Connection, frame: bytes) -> None:
+    """All of it in one read: what is answered is bounded by the burst and by a piece, not by what came."""
+    connection.welcome()
+    connection.gateway.data_received((masked(b"", fin=False) if frame == FLOODS[-1] else b"") + frame * 40_000)
+    assert not connection.transport.reading
+    said = connection.said()
+    assert said[-1] == "1008"
+    assert len(said) <= 2 * BURST + 1 + 4096 // len(masked(b""))
+    connection.gateway.data_received(ASKS * 1000)
+    assert connection.said() == []
+
+
+def test_one_that_floods_and_does_not_read_is_not_heard_again_when_it_reads(connection: Connection) -> None:
+    connection.welcome()
+    connection.lag()
+    connection.gateway.data_received(ASKS * (2 * BURST + 1))  # of the read in which the pause came
+    connection.transport.drained()
+    assert not connection.transport.reading
+    connection.clock.advance(CLOSE_TIMEOUT_S + 0.1)
+    assert connection.transport.aborted
+
+
+def test_a_flood_behind_a_goodbye_is_nothing(connection: Connection) -> None:
+    connection.welcome()
+    connection.gateway.data_received(masked(b"\x03\xe8", Opcode.CLOSE) + ASKS * 1000)
+    assert connection.said() == ["1000"]
+    assert connection.counted == 0

@@ -311,8 +311,7 @@ from server.processes.control import lines
 from server.processes.worker import Orders
 
 class Stuck:
-    def stop(self, drain_s): pass
-    def reload(self): pass
+    def hurry(self): pass
 
 async def main():
     supervisor, worker = socket.socketpair()

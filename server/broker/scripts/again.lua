@@ -1,15 +1,16 @@
 -- Record a batch again that was acknowledged, where the store has lost it since.
 -- KEYS[1]  the agent's sorted set
--- ARGV     acknowledged position, 1 to take that position if it is still free (else the present), retention ms, channel,
---          origin or -, t (us), events JSON, member...
+-- ARGV     acknowledged position, 1 to take that position if it is still free (else the present), cap, retention ms,
+--          channel, origin or -, t (us), events JSON, member...
 -- returns  the new position, 0 where nothing was lost
 --
--- The floor is raised to it: what else was lost nobody may hold any more, so a device that was away begins anew.
-local key, acknowledged, retention = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[3])
+-- The floor is raised to it: what else was lost nobody may hold any more, so a device that was away begins anew. What
+-- was dropped for the cap looks like what was lost, and takes its place again.
+local key, acknowledged, cap, retention = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local function text(n) return string.format('%.0f', n) end
 
 local lost = false
-for i = 8, #ARGV do
+for i = 9, #ARGV do
   local score = redis.call('ZSCORE', key, ARGV[i])
   if not score or tonumber(score) < acknowledged then
     lost = true
@@ -26,12 +27,16 @@ end
 local top = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
 local prev = tonumber(top[2] or '0')
 local score = text(math.max(prev + 1, least))
-local args = {score, '-'}
-for i = 8, #ARGV do
+local args = {}
+for i = 9, #ARGV do
   args[#args + 1] = score
   args[#args + 1] = ARGV[i]
 end
+redis.call('ZREM', key, '-')
 redis.call('ZADD', key, unpack(args))
+local over = redis.call('ZCARD', key) - cap
+if over > 0 then redis.call('ZREMRANGEBYRANK', key, 0, over - 1) end
+redis.call('ZADD', key, score, '-')
 if redis.call('PTTL', key) < retention then redis.call('PEXPIRE', key, text(retention + 86400000)) end
-redis.call('SPUBLISH', ARGV[4], text(prev) .. ' ' .. score .. ' ' .. ARGV[6] .. ' ' .. ARGV[5] .. ' ' .. ARGV[7])
+redis.call('SPUBLISH', ARGV[5], text(prev) .. ' ' .. score .. ' ' .. ARGV[7] .. ' ' .. ARGV[6] .. ' ' .. ARGV[8])
 return score

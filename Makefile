@@ -12,7 +12,7 @@ ARGS :=
 PYTHON :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test check schema chaos storm soak rolling lock clean
+.PHONY: help install serve test check schema chaos outage storm soak rolling lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -40,6 +40,9 @@ schema: $(VENV)/.installed-dev ## 1,000 requests of each operation, made of /ope
 chaos: $(VENV)/.installed-dev ## random faults under load, nothing may be lost (CHAOS_SECONDS=300 CHAOS_DEVICES=500 SEED=7)
 	$(VENV)/bin/python -m tests.faults.chaos --seconds $${CHAOS_SECONDS:-300} --devices $${CHAOS_DEVICES:-500} \
 	    $${SEED:+--seed $$SEED} $(ARGS)
+
+outage: $(VENV)/.installed-dev ## the store is silent for 20 s under load (ARGS=--each: a short time of every fault)
+	$(VENV)/bin/python -m tests.faults.outage $(ARGS)
 
 storm: $(VENV)/.installed-dev ## 10,000 devices come back to a server that was down, and what that takes (STORM_DEVICES=10000)
 	$(VENV)/bin/python -m tests.faults.storm --devices $${STORM_DEVICES:-10000} $(ARGS)

@@ -176,6 +176,11 @@ class Worker:
         """The store answers, the listener is alive, and we are not draining."""
         return self._serving and self._broker is not None and self._broker.ready
 
+    @property
+    def serving(self) -> bool:
+        """It has come up, ready or not: there may be callers and devices."""
+        return self._server is not None and self._server.started
+
     def stop(self, drain_s: float, grace_s: float = 0.0) -> None:
         """Begin an orderly end: readiness red at once, everything served on for `grace_s`, then no new connections, and
         the sessions closed with 1012 over `drain_s`. Called again, only an earlier end counts."""
@@ -196,6 +201,7 @@ class Worker:
         self._hurry.set()
         if self._server is not None:
             self._server.config.timeout_graceful_shutdown = HURRIED_REQUESTS_END_WITHIN_S
+            asyncio.get_running_loop().call_later(HURRIED_REQUESTS_END_WITHIN_S, self._end_of_patience, self._server)
 
     def figures(self) -> Iterator[Sample]:
         """What it has counted, and what it holds at this moment (`metrics.GAUGES`)."""
@@ -224,6 +230,10 @@ class Worker:
     def _end(self) -> None:
         if self._server is not None:
             self._server.should_exit = True
+
+    def _end_of_patience(self, server: _Server) -> None:
+        """Where uvicorn has begun to wait for requests, for as long as it had been told then."""
+        server.force_exit = True
 
     def _started(self) -> None:
         self._serving = True

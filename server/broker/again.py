@@ -23,8 +23,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from server import logs
@@ -37,7 +36,8 @@ from server.metrics import Metrics
 MOST_BYTES: Final = 32 * 1024 * 1024
 """Kept at most; past it the oldest goes. 12,000 batches of one event a second for 5 s are 24 MB."""
 SLICE: Final = 500
-"""Compared at once: some milliseconds of the store's time, in which it serves nobody else."""
+"""Batches, or twice as many events, compared at once: some milliseconds of the store's time, in which it serves
+nobody else."""
 _log = logs.get("clearsync.store")
 
 
@@ -45,7 +45,7 @@ class Acknowledged:
     """A batch that was answered 204: when (loop time), whose, where, what, by whom; and in which life of the
     connection it was last known to be in the store."""
 
-    __slots__ = ("agent", "at", "batch", "life", "origin", "position")
+    __slots__ = ("agent", "at", "batch", "erased", "life", "origin", "position")
 
     def __init__(self, at: float, life: int, agent: AgentId, position: int, batch: Batch, origin: bytes) -> None:
         self.at = at
@@ -54,6 +54,7 @@ class Acknowledged:
         self.position = position
         self.batch = batch
         self.origin = origin
+        self.erased = False
 
     @property
     def cost(self) -> int:
@@ -105,34 +106,60 @@ class Again:
 
     def forget(self, tag: str) -> None:
         """The agent was erased on purpose."""
-        self._kept = deque(kept for kept in self._kept if kept.agent.tag != tag)
+        for kept in self._kept:
+            kept.erased |= kept.agent.tag == tag  # it may be about to be compared
+        self._kept = deque(kept for kept in self._kept if not kept.erased)
         self._bytes = sum(kept.cost for kept in self._kept)
 
     async def compare(self, link: Link) -> bool:
         """Record again what the store behind `link` has lost. False where it refused some of it, or went."""
         self._life += 1
-        self._compared = False
-        waiting, restored = iter(list(self._kept)), 0
-        try:
-            while group := list(islice(waiting, SLICE)):
-                restored += sum(await asyncio.gather(*[self._ask(link, each) for each in group]))
-            self._compared = True
-        except Unavailable:
-            pass
-        finally:
-            if restored:
-                self._metrics.recorded_again_total += restored
-                _log.error("the store had lost acknowledged batches, recorded again", batches=restored)
-        return self._compared
+        self._compared, restored = False, 0
+        for group in _slices(list(self._kept)):
+            asked = {kept: self._ask(link, kept) for kept in group if not kept.erased}
+            answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+            restored += sum(map(self._note, asked, answers))
+            if refused := [answer for answer in answers if isinstance(answer, BaseException)]:
+                _say(restored)
+                if not isinstance(refused[0], Unavailable):
+                    raise refused[0]
+                return False
+        _say(restored)
+        self._compared = True
+        return True
 
-    async def _ask(self, link: Link, kept: Acknowledged) -> bool:
-        """Whether it was lost, and was recorded again."""
-        key, life, batch = self._key(kept.agent), self._life, kept.batch
-        own = int(kept.life == life - 1)
-        said: tuple[bytes | int, ...] = (key, kept.origin, int(time.time() * 1e6), batch.json, *batch.members)
+    def _ask(self, link: Link, kept: Acknowledged) -> asyncio.Future[int]:
+        """Sent at once: the new position, 0 where it was not lost."""
+        key, own = self._key(kept.agent), int(kept.life == self._life - 1)
         limits = (self._cap, self._retention_ms)
-        position: int = await self.script.run(link, int, key, kept.position, own, *limits, *said)
-        kept.life = life
+        batch = kept.batch
+        said: tuple[bytes | int, ...] = (key, kept.origin, int(time.time() * 1e6), batch.json, *batch.members)
+        return self.script.run(link, int, key, kept.position, own, *limits, *said)
+
+    def _note(self, kept: Acknowledged, position: int | BaseException) -> bool:
+        """Whether it was lost, and is recorded again."""
+        if isinstance(position, BaseException):
+            return False
+        kept.life = self._life
         if position:
             kept.at, kept.position = asyncio.get_running_loop().time(), position
+            self._metrics.recorded_again_total += 1
         return position > 0
+
+
+def _slices(kept: Iterable[Acknowledged]) -> Iterator[list[Acknowledged]]:
+    """Of about the same work."""
+    group, events = list[Acknowledged](), 0
+    for each in kept:
+        group.append(each)
+        events += len(each.batch)
+        if len(group) >= SLICE or events >= 2 * SLICE:
+            yield group
+            group, events = [], 0
+    if group:
+        yield group
+
+
+def _say(restored: int) -> None:
+    if restored:
+        _log.error("the store had lost acknowledged batches, recorded again", batches=restored)

@@ -52,8 +52,12 @@ class Broker(Protocol):
         """The id of the store's history; positions of another are void."""
 
     @property
+    def usable(self) -> bool:
+        """The store answers, and the listener is alive: devices can be kept in sync."""
+
+    @property
     def ready(self) -> bool:
-        """The store answers, and the listener is alive."""
+        """Usable, and the store takes writes."""
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> Awaitable[int]:
         """Record and announce a batch (not empty); the new position.

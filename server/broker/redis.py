@@ -113,8 +113,8 @@ class RedisBroker:
             tasks.create_task(keep(_LISTENER, self._listen, self._unusable))
 
     def _changed(self) -> None:
-        """A link came or went."""
-        if self.ready and not self._started.done():
+        """A link came or went, or the store takes writes or takes none."""
+        if self.usable and not self._started.done():
             self._started.set_result(None)
         self._on_change()
 
@@ -237,8 +237,12 @@ class RedisBroker:
         return self._store_id
 
     @property
+    def usable(self) -> bool:
+        return self._commands is not None and self._commands.alive and self._listener.ready
+
+    @property
     def ready(self) -> bool:
-        return self._commands is not None and self._commands.alive and not self._refuses and self._listener.ready
+        return self.usable and not self._refuses
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
         link, key = self.command_link(), self._key(agent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, Final
@@ -13,9 +14,12 @@ import hiredis
 from server import logs
 from server.broker.link import Link
 from server.errors import Unavailable
+from server.limits import Rate
 
 NOT_A_MASTER: Final = ("READONLY", "MASTERDOWN")
 _log = logs.get("clearsync.store")
+_lines = Rate(1.0, 10)
+"""Lines about one kind of refusal: a store that is full refuses everybody."""
 
 
 class Script:
@@ -85,5 +89,7 @@ def unavailable(problem: Exception) -> Unavailable:
     """What a caller is told; the store's own words stay in the log, by their first word."""
     if isinstance(problem, Unavailable):
         return problem
-    _log.warning("store refused", error=str(problem).partition(" ")[0])
+    kind = str(problem).partition(" ")[0]
+    if not _lines.take(kind, time.monotonic()):
+        _log.warning("store refused", error=kind)
     return Unavailable()

@@ -81,7 +81,7 @@ def check_room(door: Door) -> None:
         raise TooManySessions("this worker holds as many sessions as it may, try again later")
     if door.hub.draining:
         raise Unavailable("this worker is about to end, try again")
-    if not door.broker.ready:
+    if not door.broker.usable:
         raise Unavailable()
 
 

@@ -223,10 +223,13 @@ class Supervisor:
 
     def _reload(self) -> None:
         log.info("reloading the users file, the TLS certificate and key")
-        self._systemd.reloading()
+        serving = self._up and not self._stopping
+        if serving:
+            self._systemd.reloading()
         for child in self._children:
             child.send(Reload())
-        self._systemd.ready()
+        if serving:
+            self._systemd.ready()
 
 
 def _check_loopback(key: str, listener: socket.socket) -> None:

@@ -109,7 +109,6 @@ class Service:
         self._control = control
         self._worker = Worker(start.settings, start.store_url, listen, self._on_ready)
         self._life: asyncio.Task[None] | None = None
-        self._was_ready = False
         self._given_up = False
         self._terminated = False
 
@@ -134,14 +133,14 @@ class Service:
 
     def stop(self, drain_s: float, grace_s: float) -> None:
         """Serve on for `grace_s`, drain over `drain_s`, end. An unfinished start is given up: it may be long."""
-        if self._was_ready:
+        if self._worker.serving:
             self._worker.stop(drain_s, grace_s)
         else:
             self._give_up()
 
     def hurry(self) -> None:
         """End without grace and drain, or with no more of them."""
-        if self._was_ready:
+        if self._worker.serving:
             self._worker.hurry()
         else:
             self._give_up()
@@ -166,11 +165,11 @@ class Service:
         self.stop(self._server.drain_s, self._server.drain_grace_s)
 
     def _on_ready(self, ready: bool) -> None:
-        self._was_ready |= ready
         self._say(Report(ready=ready))
 
     def _say(self, message: Answer) -> None:
-        # A few bytes into an almost empty buffer do not block; a supervisor that has gone is the orders' business.
+        # Some kilobytes into an almost empty buffer do not block: questions come one at a time. A supervisor that has
+        # gone is the orders' business.
         with contextlib.suppress(OSError):
             self._control.sendall(line(message))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from server.broker import again as again_module
 from server.broker.again import Again
 from server.broker.keys import agent_key
 from server.broker.redis import RedisBroker
 from server.events import AgentId, Batch, DeviceId, Event, EventType
 from server.metrics import Metrics
 from tests.broker.conftest import AGENT, KEY, Listener, broker_on, eventually
+from tests.running import RealStore, client
 
 BEA = AgentId.of("acme", "bea")
 
@@ -124,6 +127,37 @@ async def test_another_store_gets_the_last_moments_of_the_old_one(url: str, raw:
         await broker.latest([AGENT])
         await eventually(lambda: metrics.recorded_again_total)
         assert [member for member, _ in (await broker.read(AGENT, 0)).entries] == [b"1:1"]
+
+
+async def test_what_is_erased_while_it_waits_for_its_turn_stays_so(
+    url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(again_module, "SLICE", 1)
+    async with broker_on(url, record_again_s=5.0) as broker:
+        for number in range(20):
+            await broker.record(BEA, batch_of(number), None)
+        await broker.record(AGENT, batch_of(1), None)
+        raw.delete(KEY)
+        comparing = asyncio.ensure_future(broker._again.compare(broker.command_link()))
+        await asyncio.sleep(0)
+        broker.forget(AGENT.tag)
+        assert await comparing
+        assert not raw.exists(KEY)
+
+
+async def test_a_store_that_refuses_is_compared_again_until_it_takes_it(
+    real_store: RealStore, metrics: Metrics
+) -> None:
+    async with broker_on(real_store.url, record_again_s=5.0, metrics=metrics) as broker:
+        await broker.record(AGENT, batch_of(1), None)
+        with client(real_store.url) as store:
+            store.delete(KEY)
+            store.config_set("min-replicas-to-write", 1)
+            assert not await broker._again.compare(broker.command_link())
+            assert metrics.recorded_again_total == 0
+            store.config_set("min-replicas-to-write", 0)
+        assert await broker._again.compare(broker.command_link())
+        assert metrics.recorded_again_total == 1
 
 
 async def test_without_time_nothing_is_kept(url: str, raw: Any) -> None:

@@ -211,6 +211,9 @@ async def test_a_full_store_is_not_ready_and_can_be_read(real_store: RealStore, 
         await eventually(lambda: broker._commands not in (None, first))
         assert not broker.ready
         assert (await broker.read(AGENT, 0)).entries == [(b"1:1", seq)]
+        async with broker_on(real_store.url) as late:  # nor does it keep a new worker from serving what it can
+            assert (late.usable, late.ready) == (True, False)
+            assert (await late.read(AGENT, 0)).entries == [(b"1:1", seq)]
         raw.config_set("maxmemory", 0)
         await eventually(lambda: broker.ready)
         await broker.record(AGENT, batch_of(2), None)

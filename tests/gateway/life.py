@@ -218,7 +218,7 @@ class Tasks:
 class Store:
     """A broker that confirms nothing: a session waits for its welcome until the test gives it."""
 
-    ready = True
+    ready = usable = True
     store_id = "ab"
 
     def subscribe(self, subscriber: object) -> None:

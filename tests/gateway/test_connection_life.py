@@ -110,7 +110,7 @@ async def test_a_worker_that_can_not_take_it_uses_up_no_ticket(trouble: str) -> 
     if trouble == "it is full":
         await world.welcomed()
     else:
-        world.store.ready = False
+        world.store.usable = False
     gates.passed.clear()
     visit = world.come(ticket="once", device="tablet")
     await world.tasks.done()

@@ -40,7 +40,7 @@ class FakeBroker:
         self.store = ModelStore(cap, 10**9)
         self.now = 1_000_000
         self.store_id = "a"
-        self.ready = True
+        self.ready = self.usable = True
         self.subscriber: Subscriber | None = None
         self.wire: list[Announcement] = []
         self.asked: list[tuple[str, tuple[int | None, int], asyncio.Future[Handled]]] = []

@@ -125,7 +125,7 @@ class Anybody:
 class Store:
     """A broker that confirms nothing, so that a session waits for its welcome until the test gives it."""
 
-    ready = True
+    ready = usable = True
     store_id = "ab"
 
     def subscribe(self, subscriber: object) -> None:

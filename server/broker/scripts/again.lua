@@ -27,16 +27,14 @@ end
 local top = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
 local prev = tonumber(top[2] or '0')
 local score = text(math.max(prev + 1, least))
-local args = {}
+local args = {score, '-'}
 for i = 9, #ARGV do
   args[#args + 1] = score
   args[#args + 1] = ARGV[i]
 end
-redis.call('ZREM', key, '-')
-redis.call('ZADD', key, unpack(args))
-local over = redis.call('ZCARD', key) - cap
+redis.call('ZADD', key, unpack(args)) -- the first write: a store that is full refuses it, and with it all
+local over = redis.call('ZCARD', key) - 1 - cap -- fewer than were there: a batch has no more events than the least cap
 if over > 0 then redis.call('ZREMRANGEBYRANK', key, 0, over - 1) end
-redis.call('ZADD', key, score, '-')
 if redis.call('PTTL', key) < retention then redis.call('PEXPIRE', key, text(retention + 86400000)) end
 redis.call('SPUBLISH', ARGV[5], text(prev) .. ' ' .. score .. ' ' .. ARGV[7] .. ' ' .. ARGV[6] .. ' ' .. ARGV[8])
 return score

@@ -75,6 +75,26 @@ async def test_published_to_nobody_is_deaf_at_once(metrics: Metrics, monkeypatch
     assert metrics.probes_deaf_total == 1
 
 
+@pytest.mark.parametrize("receivers", [0, 1])
+async def test_what_arrives_at_the_second_look_is_heard(
+    receivers: int, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stall of our own, timers run before what has come is read; a replica hears what its master told it."""
+    monkeypatch.setattr(probe_module, "LOOK_S", 1.0)
+
+    def late(nonce: bytes) -> None:
+        asyncio.get_running_loop().call_later(probe_module.DEAF_S + 0.2, probe.heard, nonce)
+
+    commands = Commands(receivers, published=late)
+    probe = probe_on(commands, metrics)
+    running = asyncio.ensure_future(probe.run(lambda: 7))
+    for _ in range(2):
+        commands.asked.clear()
+        await asyncio.wait_for(commands.asked.wait(), 10)
+    running.cancel()
+    assert metrics.probes_deaf_total == 0
+
+
 async def test_what_arrives_is_heard_and_timed(metrics: Metrics) -> None:
     probe = probe_on(commands := Commands(receivers=1, published=lambda nonce: probe.heard(nonce)), metrics)
     running = asyncio.ensure_future(probe.run(lambda: 7))

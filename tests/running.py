@@ -78,6 +78,16 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """Alive to the kernel, and doing nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours without any setting of clearsync, with this checkout, any free admin port, and `extra`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CLEARSYNC_")}

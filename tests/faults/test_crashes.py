@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Final
 
 import pytest
@@ -15,7 +13,7 @@ from tests.conftest import Serve
 from tests.faults.conftest import until, until_green
 from tests.faults.connections import devices_on
 from tests.faults.fleet import Device, Fleet, Verdict
-from tests.running import Running, kill
+from tests.running import Running, kill, paused
 
 pytestmark = pytest.mark.faults
 
@@ -89,16 +87,6 @@ def halves(running: Running, fleet: Fleet) -> tuple[int, list[Device], list[Devi
     assert here
     assert others, "both workers have devices"
     return victim, here, others
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """Alive to the kernel, and doing nothing."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def until_another(running: Running, store: int) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import select
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,7 @@ from server.wire import HANDLED_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
 from tests.api.raw import Answer, Wire, ask, basic, events, head, post
 from tests.conftest import Serve
 from tests.faults.figures import figure, limited, open_files, processor_s
-from tests.running import Running, get, kill, wait_until
+from tests.running import Running, get, kill, paused, wait_until
 
 pytestmark = pytest.mark.faults
 ADA: Final = basic("ada")
@@ -38,16 +36,6 @@ def too_much(answer: Answer, said: str) -> None:
 def unanswered(wires: list[Wire]) -> bool:
     """Whether all of them still wait."""
     return not select.select(wires, [], [], 0)[0]
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """A process that is silent meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

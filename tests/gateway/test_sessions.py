@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,7 +29,7 @@ from tests.gateway.devices import (
     tickets,
     upgrade,
 )
-from tests.running import Running, client, serving
+from tests.running import Running, client, paused, serving
 
 ONE: Pair = ("AppointmentCancelled", 699)
 SENTINEL: Pair = ("Unknown", -1)
@@ -45,16 +42,6 @@ def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     env = {"CLEARSYNC_LIMITS__FRAMES_PER_SESSION_S": "0"}
     with serving("--dev", folder=tmp_path_factory.mktemp("unlimited"), env=env) as running:
         yield running
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """A process that is silent meanwhile. Shorter than the two seconds after which a store counts as gone."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def ends(device: Device, by: Caller) -> list[dict[str, Any]]:

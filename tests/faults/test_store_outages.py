@@ -13,9 +13,10 @@ from redis import Redis
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tests.faults.conftest import is_green, is_live, order, until, until_asked, until_green, until_red
-from tests.faults.fleet import Fleet, Verdict
+from tests.faults.drill import users_file
+from tests.faults.fleet import Fleet, Verdict, names
 from tests.faults.proxy import Proxy
-from tests.gateway.devices import asked, basic
+from tests.gateway.devices import asked, basic, caller, session, tickets
 from tests.running import RealStore, Running, answers, client, serving, wait_until
 
 pytestmark = pytest.mark.faults
@@ -108,13 +109,13 @@ def stage(real_store: RealStore, proxy: Proxy, admin: Redis) -> Stage:
     return Stage(real_store, proxy, admin)
 
 
-async def retry_after(running: Running) -> str:
+async def retry_after(running: Running, user: str = "nobody") -> str:
     """What a POST is answered in an outage: 503, with when to come again."""
     body = b'{"NotificationEvents":[{"Type":"Unknown","Id":1}]}'
     head = (
         "POST /api/v1/Agents/Pocket/NotificationsHandled HTTP/1.1",
         f"Host: 127.0.0.1:{running.port}",
-        f"Authorization: {basic('nobody')}",
+        f"Authorization: {basic(user)}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
@@ -227,3 +228,19 @@ async def test_one_link_is_lost_and_the_other_stays(name: str, tmp_path: Path, s
                     await acknowledge(fleet, REFUSED)
             judge(fleet, await fleet.settled(15.0))
             assert link(stage.admin, other) == stays
+
+
+async def test_a_full_store_is_still_read_for_devices_that_come(
+    tmp_path: Path, real_store: RealStore, admin: Redis
+) -> None:
+    """With leases of sessions, which development has not: also their place is given."""
+    env = {"CLEARSYNC_AUTH__USERS_FILE": str(users_file(tmp_path, 1))}
+    (user,) = names(1)
+    with serving("--store", real_store.url, folder=tmp_path, env=env) as running:
+        async with caller(running, user) as post:
+            await post.handled(*tickets(range(3)))
+        admin.config_set("maxmemory", 1)
+        await until_red(running)
+        assert await retry_after(running, user)
+        async with session(running, user, cursor="0") as phone:
+            await phone.until(lambda: phone.ledger.cleared.keys() == set(tickets(range(3))))

@@ -42,12 +42,28 @@ def running(serve: Serve) -> Iterator[Running]:
 async def under_load(running: Running) -> AsyncIterator[Fleet]:
     """A fleet that is posted to before the fault that the context is, meanwhile, and once all is green again."""
     async with Fleet([running.url], agents=AGENTS, devices=DEVICES, seed=1) as fleet:
+        await spread(running, fleet)
         async with fleet.posting(POSTS_S):
             await recorded(fleet, ENOUGH)
             yield fleet
             await until_green(running)
             await recorded(fleet, fleet.book.statuses[204] + ENOUGH)
         await until(lambda: all(device.connected for device in fleet.devices), what="all devices are there")
+
+
+async def spread(running: Running, fleet: Fleet) -> None:
+    """Both workers have devices: where one has taken all, half of them come anew while it can't. They count from here."""
+    crowded = [pid for pid in running.worker_pids() if len(devices_on(pid, fleet.devices)) == len(fleet.devices)]
+    if not crowded:
+        return
+    moving = fleet.devices[::2]
+    with paused(crowded[0]):
+        for device in moving:
+            device.cut()
+        await until(lambda: all(device.welcomes == 2 for device in moving), what="half of them are elsewhere")
+    for device in moving:
+        device.welcomes = 1
+        device.close_codes.clear()
 
 
 async def recorded(fleet: Fleet, posts: int) -> None:

@@ -52,7 +52,7 @@ async def under_load(running: Running) -> AsyncIterator[Fleet]:
 
 
 async def spread(running: Running, fleet: Fleet) -> None:
-    """Both workers have devices: where one has taken all, half of them come anew while it can't. They count from here."""
+    """Both workers have devices: where one has taken all, half come anew while it can't. They count from here."""
     crowded = [pid for pid in running.worker_pids() if len(devices_on(pid, fleet.devices)) == len(fleet.devices)]
     if not crowded:
         return

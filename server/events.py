@@ -168,6 +168,14 @@ class Batch:
         self.members: tuple[bytes, ...] = tuple([_MEMBER_HEAD[t] + b"%d" % i for t, i in unique])
         self.json: bytes = b"[" + b",".join([_JSON_HEAD[t] + b"%d}" % i for t, i in unique]) + b"]"
 
+    @classmethod
+    def of_one(cls, type_: EventType, id_: int) -> Self:
+        """The batch of one event, in half the time."""
+        batch, number = cls.__new__(cls), b"%d" % id_
+        batch.members = (_MEMBER_HEAD[type_] + number,)
+        batch.json = b"[%b%b}]" % (_JSON_HEAD[type_], number)
+        return batch
+
     def __len__(self) -> int:
         return len(self.members)
 

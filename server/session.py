@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from server import wire
 from server.events import Cursor, DeviceId, Seq
@@ -59,10 +59,12 @@ class Announcement(NamedTuple):
 
 
 class Handled(NamedTuple):
-    """What the store retains for one agent after a position: the answer to a read.
+    """What the store retains for one agent after a position, a page of it: the answer to a read.
 
-    `reset`: the position was below the floor, of another store, or ahead of the store: history is gone. `entries` are
-    (member, score), ascending by score.
+    `seq` is the agent's position. `reset`: the position that was read from was below the floor, of another store, or
+    ahead of the store: history is gone. `entries` are (member, score), ascending by score, and no score is split.
+    `page_end`: where this page ends, None where nothing follows it. Whoever has written a page stands at its end as a
+    device does that paused there (rule 6): the next read goes on from there, and does not reset it for the same floor.
     """
 
     store: str
@@ -71,17 +73,33 @@ class Handled(NamedTuple):
     reset: bool
     now: int
     entries: list[tuple[bytes, int]]
+    page_end: int | None = None
+
+    @property
+    def position(self) -> int:
+        """Where somebody stands to whom all of this was written."""
+        return self.seq if self.page_end is None else self.page_end
 
     @property
     def reset_seq(self) -> int:
         """The position of a `reset` frame: just before all that is retained, so that a cut behind it loses nothing."""
-        return min(self.seq, self.entries[0][1] - 1) if self.entries else self.seq
+        return min(self.position, self.entries[0][1] - 1) if self.entries else self.position
+
+    def covers(self, position: int, floor: int) -> bool:
+        """Whether a read from `position`, above the one that this was made from, would have found nothing else, for a
+        reader that was reset for `floor`."""
+        return position <= self.position and (self.floor <= position or self.floor <= floor)
+
+    def after(self, position: int) -> Handled:
+        """What that read would have found."""
+        return self._replace(reset=False, entries=[entry for entry in self.entries if entry[1] > position])
 
     def frames(self) -> Iterator[Frame]:
-        """The frames of this read, in order, each made when it is due."""
+        """The frames of this read, in order."""
         if self.reset:
             yield wire.reset(self.store, self.reset_seq, self.floor)
-        yield from wire.pages(self.store, self.seq, self.entries)
+        if self.entries:
+            yield wire.clear(self.store, self.position, wire.handled_at(self.entries), at=self.entries[-1][1])
 
 
 class Sink(Protocol):
@@ -101,6 +119,9 @@ class State(Enum):
     CLOSED = 4
 
 
+_LIVE: Final = State.LIVE  # found faster so, for each session of each clear
+
+
 class Session:
     """One live connection of a device. `cursor` is what the device came with, None for 'from now on'; `expires_at` when
     its credentials end (Unix time in seconds, None is never), which its owner sees to."""
@@ -116,7 +137,7 @@ class Session:
         self.sent = 0
         self.expires_at: float | None = None
         self._cursor = cursor
-        self._sink = sink
+        self._sink: Sink | None = sink
         self._welcomed = False
 
     def position(self, store: str) -> Seq | None:
@@ -146,17 +167,20 @@ class Session:
         return self._is(State.JOINING)
 
     def caught_up(self, read: Handled, *, live: bool) -> None:
-        """All of `read` is written. `live`: the channel has not moved on since, nor been subscribed again (rule 3)."""
+        """All of `read` is written. `live`: it was the last page, and the channel has not moved on since, nor been
+        subscribed again (rule 3)."""
         if self.state is State.JOINING:
-            self.seq = Seq(read.seq)
+            self.seq = Seq(read.position)
             if live:
                 self.state = State.LIVE
 
-    def announce(self, seq: int, frame: Frame) -> bool:
-        """A live clear that continues the channel (rule 4). True where it was written."""
-        if self.state is State.LIVE and seq > (self.seq or 0):
-            self.seq = Seq(seq)
-            self._write(frame)
+    def announce(self, seq: int, frame: Frame, count: int = 1) -> bool:
+        """A live clear that continues the channel (rule 4), or `count` of them, of which `seq` is the first. True
+        where all of it was written, else nothing was."""
+        if self.state is _LIVE and self._sink is not None and seq > (self.seq or 0):
+            self.seq = frame.seq
+            self.sent += count
+            self._sink.write(frame)
             return True
         return False
 
@@ -195,15 +219,18 @@ class Session:
         """End it from our side; idempotent."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self._sink.close(code, reason)
+            if self._sink is not None:
+                self._sink.close(code, reason)
 
     def closed(self) -> None:
-        """The connection is gone."""
+        """The connection is gone. The way out is let go of: it refers to this session, and a circle would keep both."""
         self.state = State.CLOSED
+        self._sink = None
 
     def _is(self, state: State) -> bool:
         return self.state is state  # a write may have changed it
 
     def _write(self, frame: Frame) -> None:
-        self.sent += 1
-        self._sink.write(frame)
+        if self._sink is not None:
+            self.sent += 1
+            self._sink.write(frame)

@@ -6,7 +6,7 @@ is built from parts that are already JSON: a clear is encoded once a batch and w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from server.errors import BadRequest
-from server.events import Cursor, DeviceId, Event, Seq, device_id
+from server.events import Cursor, DeviceId, Event, EventType, Seq, device_id
 
 SYNC_PATH: Final = "/api/v1/sync"
 TICKET_PATH: Final = "/api/v1/sync/ticket"
@@ -25,6 +25,7 @@ SUBPROTOCOL: Final = "clearsync.v1"
 PAGE_EVENTS = 500
 """The most events of one catch-up frame; more only where one score has more (a batch is never split)."""
 MAX_REF: Final = 64
+_JSON_HEADS: Final = {b"%d" % t: Event(t, 0).json.removesuffix(b"0") for t in EventType}
 
 
 class CloseCode(IntEnum):
@@ -66,28 +67,38 @@ class ErrorCode:
 
 
 class Frame:
-    """One frame on its way to devices. `seq` is the position a session has reached once it is written; `floor`, of a
-    `reset` only, the floor that it was for."""
+    """One frame on its way to devices, made once, whatever the number of sessions.
 
-    __slots__ = ("_websocket", "floor", "json", "seq")
+    `websocket` is `json` as one unmasked text frame (RFC 6455, 5.2). `seq` is the position a session has reached once
+    it is written; `floor`, of a `reset` only, the floor that it was for.
+    """
+
+    __slots__ = ("floor", "json", "seq", "websocket")
 
     def __init__(self, json: bytes, seq: int = -1, floor: int = -1) -> None:
         self.json = json
-        self.seq = seq
+        self.seq = Seq(seq)
         self.floor = floor
-        self._websocket: bytes | None = None
+        self.websocket = _text_head(len(json)) + json
 
-    @property
-    def websocket(self) -> bytes:
-        """As one unmasked text frame (RFC 6455, 5.2); made once, whatever the number of sessions."""
-        if self._websocket is None:
-            self._websocket = _text_head(len(self.json)) + self.json
-        return self._websocket
+
+class Frames(Frame):
+    """Several `parts` in order, as one write: `seq` is that of the last."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[Frame]) -> None:
+        super().__init__(b"", parts[-1].seq)
+        self.parts = parts
+        self.websocket = b"".join([part.websocket for part in parts])
+
+
+_SHORT_HEADS: Final = tuple(bytes((0x81, length)) for length in range(126))
 
 
 def _text_head(length: int) -> bytes:
     if length < 126:
-        return bytes((0x81, length))
+        return _SHORT_HEADS[length]
     if length < 65536:
         return b"\x81\x7e" + length.to_bytes(2, "big")
     return b"\x81\x7f" + length.to_bytes(8, "big")
@@ -118,52 +129,27 @@ def reset(store: str, seq: int, floor: int = -1) -> Frame:
     return Frame(b'{"type":"reset","cursor":"%b-%d"}' % (store.encode(), seq), seq, floor)
 
 
-def pages(store: str, seq: int, entries: Sequence[tuple[bytes, int]]) -> Iterator[Frame]:
-    """The retained `entries` (member, score; ascending) as clears that each carry the cursor after them.
-
-    The last carries `seq`, the position of the whole read. One score is never split over two frames: a device that
-    stored the cursor of the first would never see the rest.
-    """
-    start = 0
-    while start < len(entries):
-        end = _page_end(entries, start)
-        at = entries[end - 1][1]
-        events = handled_at(entries[start:end])
-        yield clear(store, seq if end == len(entries) else at, events, at=at)
-        start = end
-
-
-def _page_end(entries: Sequence[tuple[bytes, int]], start: int) -> int:
-    """Where the page from `start` ends: before the score that would not fit, or after one that is too long alone."""
-    end = start + PAGE_EVENTS
-    if end >= len(entries):
-        return len(entries)
-    split = entries[end][1]
-    while end > start and entries[end - 1][1] == split:
-        end -= 1
-    if end == start:
-        while end < len(entries) and entries[end][1] == split:
-            end += 1
-    return end
-
-
 def handled_at(entries: Iterable[tuple[bytes, int]]) -> bytes:
     """Entries (member, score) as a JSON array of events that each carry when they were handled, `At`, in ms."""
-    return b"[" + b",".join([json + b',"At":%d}' % at for m, at in entries if (json := _member_json(m))]) + b"]"
+    return b"[%b]" % joined(entries)
 
 
-def _member_json(member: bytes) -> bytes:
-    """Empty for a member that is no event we know (a newer release wrote it): one of them must not hide the others."""
-    try:
-        return Event.of_member(member).json
-    except ValueError:
-        return b""
+def joined(entries: Iterable[tuple[bytes, int]]) -> bytes:
+    """The inside of that array. 0.25 µs an entry: a page of 500 holds the loop for 0.13 ms."""
+    known = []
+    for member, at in entries:
+        type_, _, id_ = member.partition(b":")
+        try:
+            known.append(b'%b%d,"At":%d}' % (_JSON_HEADS[type_], int(id_), at))
+        except (KeyError, ValueError):
+            continue  # a newer release wrote it: one that we do not know must not hide the others
+    return b",".join(known)
 
 
-def snapshot(cursor: Cursor, *, reset: bool, entries: Iterable[tuple[bytes, int]]) -> bytes:
-    """The one-shot answer: what a websocket would have been sent, as one JSON object."""
-    head = b'{"cursor":"%b","reset":%b,"events":' % (str(cursor).encode(), b"true" if reset else b"false")
-    return head + handled_at(entries) + b"}"
+def snapshot(cursor: Cursor, *, reset: bool, parts: Iterable[bytes]) -> bytes:
+    """The one-shot answer: what a websocket would have been sent, as one JSON object. `parts`: of `joined`."""
+    head = b'{"cursor":"%b","reset":%b,"events":[' % (str(cursor).encode(), b"true" if reset else b"false")
+    return head + b",".join(filter(None, parts)) + b"]}"
 
 
 def _with_ref(kind: str, ref: str | None) -> dict[str, object]:

@@ -51,8 +51,8 @@ class ModelStore:
         self.entries = dict(self.ordered()[-self.cap :])
         return prev, seq
 
-    def read(self, now: int, position: int | None, floor: int = -1) -> Handled:
-        """As the read script answers."""
+    def read(self, now: int, position: int | None, floor: int = -1, page: int = 500) -> Handled:
+        """As the read script answers, where a page has `page` events."""
         if self.floor is None:
             self.floor = now
         seq = self.seq
@@ -61,8 +61,11 @@ class ModelStore:
         reset = position > seq or floor < self.floor > position
         if seq < position <= max(now, seq) + SLACK_MS:
             seq = self.floor = position
-        entries = self.ordered() if reset else [(m, s) for m, s in self.ordered() if s > position]
-        return Handled(self.store_id, seq, self.floor, reset, now, entries)
+        above = -1 if reset else position
+        scores = sorted(score for score in self.entries.values() if score > above)
+        page_end = _page_end(scores, page)
+        entries = [(m, s) for m, s in self.ordered() if above < s <= (seq if page_end is None else page_end)]
+        return Handled(self.store_id, seq, self.floor, reset, now, entries, None if page_end == seq else page_end)
 
     def ordered(self) -> list[tuple[bytes, int]]:
         """Ascending by score, then by member, as a sorted set is."""
@@ -73,3 +76,10 @@ class ModelStore:
         other = ModelStore(self.cap, self.retention_ms, self.store_id)
         other.entries, other.floor = dict(self.entries), self.floor
         return other
+
+
+def _page_end(scores: list[int], page: int) -> int | None:
+    """Where a page of these ends: before the score that does not fit, or after it where it is the first."""
+    if len(scores) <= page:
+        return None
+    return max([score for score in scores[:page] if score < scores[page]], default=scores[page])

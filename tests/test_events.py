@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import BadRequest, InvalidEvents, TooLarge
-from server.events import AgentId, Batch, Event, EventType, device_id, parse_batch
+from server.events import INT32_MAX, INT32_MIN, AgentId, Batch, Event, EventType, device_id, parse_batch
 
 events = st.builds(Event, st.sampled_from(EventType), st.integers(-(2**31), 2**31 - 1))
 
@@ -77,3 +77,9 @@ def test_the_limit_counts_what_was_sent() -> None:
     assert len(parse_batch([same] * 1000)) == 1
     with pytest.raises(TooLarge):
         parse_batch([same] * 1001)
+
+
+@given(st.sampled_from(EventType), st.integers(INT32_MIN, INT32_MAX))
+def test_a_batch_of_one_is_a_batch(type_: EventType, id_: int) -> None:
+    one, several = Batch.of_one(type_, id_), Batch([Event(type_, id_)])
+    assert (one.members, one.json, len(one)) == (several.members, several.json, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import Any
 
 from server import wire
@@ -96,6 +97,37 @@ def test_a_read_that_the_channel_has_overtaken_leaves_it_joining_further_on() ->
     assert (session.state, session.seq) == (State.JOINING, 7)
     session.caught_up(read_of(9), live=True)
     assert (session.state, session.seq) == (State.LIVE, 9)
+
+
+def test_a_page_that_others_follow_leaves_it_joining_at_its_end() -> None:  # rules 3 and 6
+    session, sink = session_at(3)
+    page = read_of(9, [(b"1:1", 2), (b"1:2", 4)], reset=True, floor=5)._replace(page_end=6)
+    session.welcome(page, 25)
+    assert all(session.push(frame) for frame in page.frames())
+    assert [frame["cursor"] for frame in sink.frames] == ["k3f9-3", "k3f9-1", "k3f9-6"]
+    session.caught_up(page, live=False)
+    assert (session.state, session.position(STORE), session.floor) == (State.JOINING, 6, 5)
+
+
+def test_a_page_without_events_moves_the_position_all_the_same() -> None:
+    session, sink = session_at(3)
+    page = read_of(9)._replace(page_end=6)
+    session.welcome(page, 25)
+    session.caught_up(page, live=False)
+    assert session.position(STORE) == 6
+    assert sink.types == ["welcome"]
+
+
+def test_a_read_covers_those_who_stand_further_on() -> None:
+    page = read_of(20, [(b"1:1", 7), (b"1:2", 9)], floor=5)._replace(page_end=9)
+    assert page.covers(5, -1)
+    assert page.after(7).entries == [(b"1:2", 9)]
+    assert not page._replace(reset=True).after(7).reset
+    assert not page.covers(10, -1), "beyond the page"
+    assert not page.covers(4, -1), "below the floor: it is to be reset"
+    assert page.covers(4, 5), "it was reset for that floor"
+    assert page._replace(page_end=None).covers(20, -1)
+    assert not page._replace(page_end=None).covers(21, -1), "ahead of the store"
 
 
 def test_a_live_session_skips_what_it_has() -> None:  # rule 4
@@ -211,3 +243,14 @@ def test_frames_of_a_reset_say_where_a_cut_behind_each_resumes() -> None:
 def test_announcement_parses_what_the_script_publishes() -> None:
     message = Announcement.parse(b'5 9 1795 - [{"Type":"NewTicket","Id":1}]')
     assert message == (5, 9, 1795, b"-", b'[{"Type":"NewTicket","Id":1}]')
+
+
+def test_a_session_that_ended_lets_its_way_out_go() -> None:
+    """Each refers to the other: they are gone by their counts of references, no collector has to find them."""
+    session, sink = live_at(7)
+    gone = weakref.ref(sink)
+    session.closed()
+    session.close(CloseCode.RESTART)
+    session.answer(clear_at(8))
+    del sink
+    assert gone() is None

@@ -26,24 +26,20 @@ def test_a_live_clear_is_compact_json() -> None:
     assert frame.seq == 1795
 
 
-@given(entry_lists, st.integers(1, 9))
-def test_pages_never_split_a_score_and_lose_nothing(entries: list[tuple[bytes, int]], size: int) -> None:
-    before, wire.PAGE_EVENTS = wire.PAGE_EVENTS, size
-    try:
-        frames = list(wire.pages("s", 100, entries))
-    finally:
-        wire.PAGE_EVENTS = before
-    pages: list[dict[str, Any]] = [json.loads(frame.json) for frame in frames]
-    sent = [(Event.parse(e["Type"], e["Id"]).member, e["At"]) for page in pages for e in page["events"]]
-    assert sent == entries
-    for frame, page in zip(frames, pages, strict=True):
-        assert page["cursor"] == f"s-{frame.seq}"
-    for frame, page in zip(frames[:-1], pages[1:], strict=True):
-        assert all(event["At"] > frame.seq for event in page["events"]), "a resume from here would miss these"
-    for page in pages:
-        assert len(page["events"]) <= size or len({event["At"] for event in page["events"]}) == 1
-    if frames:
-        assert frames[-1].seq == 100
+@given(entry_lists)
+def test_handled_events_are_json_with_the_time_of_each(entries: list[tuple[bytes, int]]) -> None:
+    events: list[dict[str, Any]] = json.loads(wire.handled_at(entries))
+    assert [(Event.parse(e["Type"], e["Id"]).member, e["At"]) for e in events] == entries
+    assert all(list(event) == ["Type", "Id", "At"] for event in events)
+
+
+def test_a_snapshot_is_its_parts() -> None:
+    entries = [(b"1:%d" % number, number) for number in range(5)]
+    for size in (1, 2, 5, 9):
+        parts = [wire.joined(entries[start : start + size]) for start in range(0, 5, size)]
+        whole = json.loads(wire.snapshot(Cursor("s", Seq(5)), reset=True, parts=[b"", *parts, b""]))
+        assert whole == {"cursor": "s-5", "reset": True, "events": json.loads(wire.handled_at(entries))}
+    assert wire.snapshot(Cursor("s", Seq(5)), reset=False, parts=[]) == b'{"cursor":"s-5","reset":false,"events":[]}'
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536, 70000])
@@ -149,7 +145,5 @@ def test_sync_query_refuses(query: str) -> None:
 
 
 def test_a_member_that_is_no_event_we_know_hides_no_other() -> None:
-    entries = [(b"12:1", 5), (b"1:7", 6), (b"x", 7), (b"1:8", 8)]
-    frames = [json.loads(frame.json) for frame in wire.pages("s", 8, entries)]
-    assert [(event["Id"], event["At"]) for frame in frames for event in frame["events"]] == [(7, 6), (8, 8)]
-    assert frames[-1]["cursor"] == "s-8"
+    entries = [(b"12:1", 5), (b"1:7", 6), (b"x", 7), (b"1:x", 7), (b"1:8", 8)]
+    assert [(e["Id"], e["At"]) for e in json.loads(wire.handled_at(entries))] == [(7, 6), (8, 8)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
@@ -10,8 +13,9 @@ from server.api.callers import Callers
 from server.api.head import read_head
 from server.auth.principal import Scope
 from server.broker.base import Broker
-from server.events import Cursor, Seq
+from server.events import AgentId, Cursor, Seq
 from server.problems import JSON
+from server.session import Handled
 
 
 class SyncOnce:
@@ -25,14 +29,14 @@ class SyncOnce:
         head = read_head(scope["headers"], self._callers.cookie)
         principal = await self._callers.caller(scope, head, Scope.SYNC_READ)
         asked = wire.sync_query(scope["query_string"].decode("latin-1"))
-        position = wire.position(asked.cursor, self._broker.store_id)
-        read = await self._broker.read(principal.agent, position)
+        read = await self._read(principal.agent, asked.cursor)
         here = Cursor(read.store, Seq(read.seq))
         tag = f'"{here}{"-reset" if read.reset else ""}"'.encode()
         tags = [t.strip() for name, value in scope["headers"] if name == b"if-none-match" for t in value.split(b",")]
         # compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes the tag a weak one
         unchanged = b"*" in tags or tag in [t.removeprefix(b"W/") for t in tags]
-        body = b"" if unchanged else wire.snapshot(here, reset=read.reset, entries=read.entries)
+        parts = [] if unchanged else [part async for part in _parts(read.entries)]
+        body = b"" if unchanged else wire.snapshot(here, reset=read.reset, parts=parts)
         headers = [
             (b"etag", tag),
             (b"cache-control", b"private, no-cache"),
@@ -42,3 +46,25 @@ class SyncOnce:
             headers += [(b"content-type", JSON.encode()), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 304 if unchanged else 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _read(self, agent: AgentId, cursor: Cursor | None) -> Handled:
+        """All pages as one. What is handled again meanwhile stands where it was handled last, once."""
+        read = await self._broker.read(agent, wire.position(cursor, self._broker.store_id))
+        reset, floor, entries = read.reset, read.floor if read.reset else -1, dict(read.entries)
+        while read.page_end is not None:
+            another = read.store != self._broker.store_id  # it knows nothing of our position, which is void
+            read = await self._broker.read(agent, 0 if another else read.page_end, floor)
+            if read.reset or another:  # what is behind us was dropped: from the beginning
+                reset, floor = True, read.floor
+                entries.clear()
+            for member, score in read.entries:
+                entries.pop(member, None)
+                entries[member] = score
+        return read._replace(reset=reset, entries=list(entries.items()))
+
+
+async def _parts(entries: list[tuple[bytes, int]]) -> AsyncIterator[bytes]:
+    """The events of the answer, in slices between which others have the loop."""
+    for start in range(0, len(entries), wire.PAGE_EVENTS):
+        yield wire.joined(entries[start : start + wire.PAGE_EVENTS])
+        await asyncio.sleep(0)

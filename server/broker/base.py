@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from server.errors import Unavailable
 from server.events import AgentId, Batch, DeviceId
 from server.session import Announcement, Handled
+
+Done = Callable[[int | Unavailable], None]
 
 
 class Subscriber(Protocol):
@@ -20,8 +23,8 @@ class Subscriber(Protocol):
     def missed(self) -> None:
         """Something may have been missed, under the same subscription."""
 
-    def announced(self, message: Announcement) -> None:
-        """A batch was recorded."""
+    def announced(self, messages: Sequence[Announcement]) -> None:
+        """Batches were recorded, in this order; they came at once."""
 
 
 class Control(Protocol):
@@ -65,8 +68,12 @@ class Broker(Protocol):
         Raises `Unavailable`: recorded whole or not at all, and safe to repeat.
         """
 
+    def submit(self, agent: AgentId, batch: Batch, origin: DeviceId | None, done: Done) -> None:
+        """`record` without a future: `done` gets its result, or the `Unavailable`, and never before this returns.
+        Raises `Unavailable`: not recorded."""
+
     async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
-        """All that is handled after `position`; None: nothing but the present position. Raises `Unavailable`.
+        """What is handled after `position`, a page of it; None: nothing but the present position. Raises `Unavailable`.
 
         `floor`: of the reset that the reader has had already. It is not reset again for being below that.
         """

@@ -1,6 +1,7 @@
 """One connection to the store, for the path of a clear: RESP3 by hiredis, gathered writes, replies in order.
 
-1. Everything that a loop tick sends goes out as one write.
+1. What a loop tick sends goes out as one write; or `GATHERED` at a time where it is more, and at once where the store
+   has nothing to do: it works while we do.
 2. Replies come in the order of requests. A request whose caller gave up stays in the queue with a callback that does
    nothing; taken out, every later reply would be another request's.
 3. A confirmation of (S)SUBSCRIBE is matched to the very request it answers; one that nobody asked for is reported: the
@@ -22,6 +23,8 @@ from server.errors import Unavailable
 
 Callback = Callable[[Any], None]
 _Request = tuple[Callback, tuple[bytes, bytes] | None, float]
+GATHERED: Final = 4
+"""Requests that go out at once; fewer when the loop has gone round."""
 _NOTHING: Final = object()
 
 
@@ -30,7 +33,8 @@ class LinkLost(Unavailable):
 
 
 class Link(asyncio.Protocol):
-    """`on_message(channel, payload)` gets what is published, `on_unasked(kind, channel)` an unasked confirmation.
+    """`on_message(channel, payload)` gets what is published, `on_unasked(kind, channel)` an unasked confirmation;
+    `on_read()` is called when all that came at once has been handed over.
 
     A `listening` link is sent SSUBSCRIBE, SUNSUBSCRIBE and PING only: every array that it receives is a push (also from
     a server that writes pushes as RESP2 arrays).
@@ -42,6 +46,7 @@ class Link(asyncio.Protocol):
         listening: bool = False,
         on_message: Callable[[bytes, bytes], None] | None = None,
         on_unasked: Callable[[bytes, bytes], None] | None = None,
+        on_read: Callable[[], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -52,6 +57,7 @@ class Link(asyncio.Protocol):
         self._listening = listening
         self._on_message = on_message
         self._on_unasked = on_unasked
+        self._on_read = on_read
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -65,13 +71,20 @@ class Link(asyncio.Protocol):
 
         `confirms`: (kind, channel) of the push that answers a subscription.
         """
+        self.send_packed(callback, hiredis.pack_command(args), confirms)  # type: ignore[arg-type]  # declared for one argument
+
+    def send_packed(self, callback: Callback, command: bytes, confirms: tuple[bytes, bytes] | None = None) -> None:
+        """The same for a command that is RESP already."""
         if self._transport is None:
             self._loop.call_soon(callback, LinkLost())
             return
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(args))  # type: ignore[arg-type]  # declared for one argument
+        idle = not self._waiting
+        self._out.append(command)
         self._waiting.append((callback, confirms, self._loop.time()))
+        if idle or len(self._out) >= GATHERED:
+            self._flush()
+        elif len(self._out) == 1:
+            self._loop.call_soon(self._flush)
 
     def command(self, *args: bytes | str | int) -> asyncio.Future[Any]:
         """Ask and await the reply; an error reply and a lost link are raised."""
@@ -89,7 +102,7 @@ class Link(asyncio.Protocol):
         return future
 
     def _flush(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
         self._out.clear()
 
@@ -127,6 +140,8 @@ class Link(asyncio.Protocol):
                     self._answer(reply, None)
         except hiredis.ProtocolError:
             self.abort()
+        if self._on_read is not None:
+            self._on_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended()

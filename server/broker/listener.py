@@ -57,6 +57,7 @@ class Listener:
         self._lives = 0
         self._read = 0
         self._subscribers: dict[bytes, Subscriber] = {}
+        self._heard: dict[bytes, list[Announcement]] = {}  # in what is being read; empty between reads
         self._link: Link | None = None
         self._subscribed = False
 
@@ -101,7 +102,7 @@ class Listener:
             self._link.abort()
 
     def _make(self) -> Link:
-        return Link(listening=True, on_message=self._announced, on_unasked=self._unasked)
+        return Link(listening=True, on_message=self._announced, on_unasked=self._unasked, on_read=self._hand_over)
 
     async def _probe_until_deaf(self, link: Link) -> None:
         await self._probe.run(lambda: self._read)
@@ -158,6 +159,7 @@ class Listener:
                 _log.error("store refuses to subscribe", error=str(reply).partition(" ")[0])
                 link.abort()
             elif self._subscribers.get(channel) is subscriber:
+                self._hand_over()
                 subscriber.confirmed()
 
         link.send(settled, b"SSUBSCRIBE", channel, confirms=(b"ssubscribe", channel))
@@ -188,15 +190,25 @@ class Listener:
             message = Announcement.parse(payload)
         except ValueError:
             _log.error("not an announcement", length=len(payload))
+            self._hand_over()
             subscriber.missed()  # whatever it was, the state says what is true
         else:
-            subscriber.announced(message)
+            self._heard.setdefault(channel, []).append(message)
+
+    def _hand_over(self) -> None:
+        """What was announced at once, to each subscriber at once: one write to each of its devices."""
+        if self._heard:
+            heard, self._heard = self._heard, {}
+            for channel, messages in heard.items():
+                if (subscriber := self._subscribers.get(channel)) is not None:
+                    subscriber.announced(messages)
 
     def _unasked(self, kind: bytes, channel: bytes) -> None:
         """The subscription changed by itself (a slot moved, a server-side reset): a gap."""
         if channel == self._control_channel:
             self._control_moved(kind)
             return  # where the probe's moves, the next probe sees to it
+        self._hand_over()
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
             return

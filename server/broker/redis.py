@@ -16,15 +16,16 @@ from typing import Any, Final
 
 import hiredis
 
-from server import logs
+from server import logs, wire
 from server.broker.again import Again
-from server.broker.base import Control, NoControl, Subscriber
+from server.broker.base import Control, Done, NoControl, Subscriber
 from server.broker.endpoint import Endpoint
 from server.broker.keys import agent_key, control_channel
 from server.broker.link import Link, LinkLost
 from server.broker.listener import Listener
 from server.broker.probe import Probe
-from server.broker.script import NOT_A_MASTER, Script, unavailable
+from server.broker.recording import Recording
+from server.broker.script import NOT_A_MASTER, Script, settle, unavailable
 from server.broker.upkeep import PULSE_EVERY_S, keep, pulse
 from server.broker.vault import RedisVault
 from server.errors import StoreError, Unavailable
@@ -86,9 +87,11 @@ class RedisBroker:
         self.vault = RedisVault(self.command_link, prefix)
         """What authentication keeps in the store; it goes by the same link as commands."""
         self._up = asyncio.Event()
-        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[None] = self._loop.create_future()
         self._offset_ms = 0.0
         self._record, self._read = Script("record.lua"), Script("read.lua")
+        self._recording = Recording(self._record, max_events, self._retention_ms)
         self._store_key = f"{prefix}:store"
         self._no_write = ("SET", f"{prefix}:pulse", "", "XX")
         """Refused where a write would be (full, read-only, its disk is), and writes nothing: there is no such key."""
@@ -245,17 +248,26 @@ class RedisBroker:
         return self.usable and not self._refuses
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
-        link, key = self.command_link(), self._key(agent)
-        now, by = asyncio.get_running_loop().time(), (origin or NO_ORIGIN).encode()
-        deadline = int((now + self._timeout_s) * 1000 + self._offset_ms)
-        said: tuple[bytes | int, ...] = (key, by, int(time.time() * 1e6), batch.json, *batch.members)
-        acknowledged = partial(self._acknowledged, now, agent, batch, by)
-        return self._record.run(link, acknowledged, key, self._cap, self._retention_ms, deadline, *said)
+        recorded: asyncio.Future[int] = self._loop.create_future()
+        self.submit(agent, batch, origin, partial(settle, recorded))
+        return recorded
 
-    def _acknowledged(self, asked: float, agent: AgentId, batch: Batch, origin: bytes, reply: Any) -> int:
+    def submit(self, agent: AgentId, batch: Batch, origin: DeviceId | None, done: Done) -> None:
+        link, key = self.command_link(), self._key(agent)
+        now, by = self._loop.time(), (origin or NO_ORIGIN).encode()
+        deadline = int((now + self._timeout_s) * 1000 + self._offset_ms)
+        command = self._recording.packed(key, deadline, by, int(time.time() * 1e6), batch)
+        self._record.call_packed(link, partial(self._acknowledged, now, agent, batch, by, done), command)
+
+    def _acknowledged(
+        self, asked: float, agent: AgentId, batch: Batch, origin: bytes, done: Done, reply: bytes | Unavailable
+    ) -> None:
+        if isinstance(reply, Unavailable):
+            done(reply)
+            return
         position = int(reply)
         self._again.keep(asked, agent, position, batch, origin)
-        return position
+        done(position)
 
     def forget(self, tag: str) -> None:
         """An agent was erased: nothing of it is to come back."""
@@ -264,10 +276,11 @@ class RedisBroker:
     async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
         link, store = self.command_link(), self._store_id
         where = b"" if position is None else b"%d" % position
-        limits = (FUTURE_SLACK_MS, self._retention_ms, floor)
-        seq, lowest, reset, now, *rest = await self._read.run(link, list, self._key(agent), where, *limits)
-        entries = [(member, int(float(score))) for member, score in zip(rest[::2], rest[1::2], strict=True)]
-        return Handled(store, int(seq), int(lowest), bool(int(reset)), int(now), entries)
+        limits = (FUTURE_SLACK_MS, self._retention_ms, floor, wire.PAGE_EVENTS)
+        seq, lowest, reset, now, page_end, found = await self._read.run(link, list, self._key(agent), where, *limits)
+        entries = list(zip(found[::2], map(int, map(float, found[1::2])), strict=True))
+        end = None if page_end is None else int(page_end)
+        return Handled(store, int(seq), int(lowest), bool(int(reset)), int(now), entries, end)
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         try:

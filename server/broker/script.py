@@ -33,9 +33,18 @@ class Script:
     def run(self, link: Link, convert: Callable[[Any], Any], *args: bytes | str | int) -> asyncio.Future[Any]:
         """EVALSHA with one key; the future holds the converted reply, or raises `Unavailable`."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        command = (b"EVALSHA", self.sha, 1, *args)
-        link.send(_Call(link, self, future, convert, command), *command)
+        self.call(
+            link, lambda reply: settle(future, reply if isinstance(reply, Unavailable) else convert(reply)), *args
+        )
         return future
+
+    def call(self, link: Link, done: Callable[[Any], None], *args: bytes | str | int) -> None:
+        """The same without a future: `done` gets the reply, or the `Unavailable`."""
+        self.call_packed(link, done, hiredis.pack_command((b"EVALSHA", self.sha, 1, *args)))  # type: ignore[arg-type]  # declared for one argument
+
+    def call_packed(self, link: Link, done: Callable[[Any], None], command: bytes) -> None:
+        """The same for a command that is RESP already."""
+        link.send_packed(_Call(link, self, done, command), command)
 
     def load(self, link: Link) -> None:
         """Give it to the store, ahead of whatever is sent after this; once, however many have missed it."""
@@ -50,35 +59,35 @@ class Script:
 class _Call:
     """One EVALSHA under way; where the store does not know the script, it is loaded and the call sent again, once."""
 
-    __slots__ = ("_args", "_convert", "_future", "_link", "_script")
+    __slots__ = ("_command", "_done", "_link", "_script")
 
-    def __init__(
-        self,
-        link: Link,
-        script: Script,
-        future: asyncio.Future[Any],
-        convert: Callable[[Any], Any],
-        args: tuple[bytes | str | int, ...],
-    ) -> None:
+    def __init__(self, link: Link, script: Script, done: Callable[[Any], None], command: bytes) -> None:
         self._link = link
         self._script: Script | None = script
-        self._future = future
-        self._convert = convert
-        self._args = args
+        self._done = done
+        self._command = command
 
     def __call__(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError) and self._script is not None and str(reply).startswith("NOSCRIPT"):
+        if not isinstance(reply, Exception):
+            self._done(reply)
+        elif self._script is not None and isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             self._script.load(self._link)
             self._script = None
-            self._link.send(self, *self._args)
-        elif self._future.done():  # the caller gave up
-            pass
-        elif isinstance(reply, Exception):
-            self._future.set_exception(unavailable(reply))
+            self._link.send_packed(self, self._command)
+        else:
+            self._done(unavailable(reply))
             if str(reply).startswith(NOT_A_MASTER):
                 self._link.abort()  # the next one may lead to the master; this one never will
-        else:
-            self._future.set_result(self._convert(reply))
+
+
+def settle(future: asyncio.Future[Any], result: Any) -> None:
+    """The result of a call, an `Unavailable` among them, into a future."""
+    if future.done():  # the caller gave up
+        return
+    if isinstance(result, Unavailable):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def ignore(reply: Any) -> None:

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState, SecurityError
 from websockets.frames import Frame as WebSocketFrame
 from websockets.http11 import Request
+from websockets.protocol import CONNECTING
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -36,6 +37,7 @@ UNSENT_BYTES: Final = 16384
 PIECE_BYTES: Final = 4096
 """What is parsed at one time: a read may hold 40,000 pings, and is not to be answered whole before anybody counts."""
 CLOSE_TIMEOUT_S: Final = 5.0
+_PONG: Final = b"\x8a\x80"
 
 _log = logs.get("clearsync.gateway")
 _quiet = logging.getLogger("clearsync.websockets")
@@ -46,10 +48,26 @@ def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
     return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
 
 
+def _is_one_frame(data: bytes) -> bool:
+    """Of a device, so it is masked; a longer one than 125 bytes does not count."""
+    return len(data) >= 6 and 0x80 <= data[1] < 0x80 + 126 and len(data) == 6 + (data[1] & 0x7F)
+
+
 class Connection(asyncio.Protocol):
     """From the first byte to the last; whoever inherits it decides who gets in (`requested`) and hears (`received`)."""
 
-    __slots__ = ("_address", "_connections", "_deaf", "_door", "_heard", "_held", "_loop", "_transport", "_ws")
+    __slots__ = (
+        "_address",
+        "_between",
+        "_connections",
+        "_deaf",
+        "_door",
+        "_heard",
+        "_held",
+        "_loop",
+        "_transport",
+        "_ws",
+    )
 
     def __init__(
         self,
@@ -71,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._address = ""
         self._heard = True
         self._held = self._deaf = False
+        self._between = False  # all that came was whole: the parser is between two frames
 
     # for whoever inherits
 
@@ -80,6 +99,10 @@ class Connection(asyncio.Protocol):
 
     def received(self, frame: WebSocketFrame) -> None:
         """A frame has come."""
+        raise NotImplementedError
+
+    def ponged(self) -> bool:
+        """A pong without payload has come. False: it is to be read as any other frame."""
         raise NotImplementedError
 
     def finishing(self) -> None:
@@ -100,6 +123,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        if self._between:
+            if len(data) == 6 and data.startswith(_PONG) and self.ponged():
+                return  # 1 µs instead of 12; of idle devices nothing else comes
+            self._between = _is_one_frame(data)
+        elif self._ws.state is CONNECTING:
+            self._between = data.find(b"\r\n\r\n") == len(data) - 4
         for start in range(0, len(data), PIECE_BYTES):
             if self._deaf:
                 return

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -20,6 +20,7 @@ from server.broker.base import Broker
 from server.errors import Unavailable
 from server.events import AgentId
 from server.gateway.channel import Channel
+from server.gateway.standing import lowest, served
 from server.metrics import Metrics
 from server.session import Announcement, Handled, Session, State
 from server.wire import CloseCode
@@ -31,7 +32,10 @@ LINGER_S: Final = 5.0
 SWEEP_S: Final = 60.0
 _SWEEP_STEPS: Final = 60
 _RETRY_S: Final = 0.5
-_ATTEMPTS: Final = 3
+_WHOLE_READS: Final = 3
+"""To the end of what there is, before other channels have their turn."""
+_SLICE: Final = 100
+"""Sessions that are written to, or channels that are unsubscribed, before others have the loop."""
 
 _log = logs.get("clearsync.gateway")
 
@@ -47,7 +51,7 @@ class Hub:
         self._broker: Broker | None = None
         self._ping_s = ping_s
         self._channels: dict[str, Channel] = {}  # by the agent's tag
-        self._empty: dict[str, Channel] = {}
+        self._empty: OrderedDict[str, Channel] = OrderedDict()  # longest first
         self._queue: asyncio.Queue[Channel] = asyncio.Queue()  # bounded: a channel is in it at most once
 
     def attach(self, broker: Broker) -> None:
@@ -181,34 +185,42 @@ class Hub:
 
     async def _read(self, channel: Channel) -> bool:
         """Bring the channel's JOINING sessions to the present. True where some have to wait for another turn."""
-        for _ in range(_ATTEMPTS):
+        whole = 0
+        while whole < _WHOLE_READS:
             store, groups = self.store_id, channel.joining()
             if not groups:
                 return False
-            for (position, floor), sessions in groups.items():
-                if store != self.store_id:
+            asked = (channel.subscriptions, channel.last)
+            first = lowest(groups)
+            read = await self.broker.read(channel.agent, *first)
+            for sessions, part in served(groups, first, read):
+                if part is not read:
+                    await asyncio.sleep(0)
+                if not read.store == store == self.store_id:
                     break  # the positions are the old one's
-                asked = (channel.subscriptions, channel.last)
-                read = await self.broker.read(channel.agent, position, floor)
-                if read.store == store == self.store_id:
-                    sessions = await self._deliver(sessions, read)
-                if read.store == store == self.store_id:
-                    channel.settle(sessions, read, *asked)
-        return True  # moved on three times: others first
+                took = await self._deliver(sessions, part)
+                if part.page_end is None:
+                    channel.settle(took, part, *asked)
+                else:
+                    for session in took:
+                        session.caught_up(part, live=False)
+            whole += read.page_end is None
+        return True  # moved on all the time: others first
 
     async def _deliver(self, sessions: list[Session], read: Handled) -> list[Session]:
-        """Write all of `read`; those that took it all."""
-        self.metrics.catch_ups_total += len(sessions)
+        """Write all of `read`; those that took it all. A session gets its frames at once, none after a pause."""
+        self.metrics.catch_ups_total += len(sessions) if read.page_end is None else 0
         self.metrics.resets_total += len(sessions) if read.reset else 0
-        for session in sessions:
-            session.welcome(read, self._ping_s, time.time())
-        for number, frame in enumerate(read.frames()):
-            if number:
-                await asyncio.sleep(0)  # a long catch-up leaves the loop to others between its frames
+        frames, took = list(read.frames()), []
+        for number, session in enumerate(sessions):
+            if number and number % _SLICE == 0:
+                await asyncio.sleep(0)
                 if read.store != self.store_id:
                     return []
-            sessions = [session for session in sessions if session.push(frame)]
-        return sessions
+            session.welcome(read, self._ping_s, time.time())
+            if all(session.push(frame) for frame in frames):
+                took.append(session)
+        return took
 
     # sweep and release
 
@@ -247,15 +259,20 @@ class Hub:
                 channel.last = seq
 
     async def _release(self) -> None:
+        more = False
         while True:
-            await asyncio.sleep(LINGER_S / 5)
-            self.release(asyncio.get_running_loop().time())
+            await asyncio.sleep(0 if more else LINGER_S / 5)
+            more = self.release(asyncio.get_running_loop().time())
 
-    def release(self, now: float) -> None:
-        """Unsubscribe the channels that have been empty for a few seconds."""
-        for tag, channel in list(self._empty.items()):
-            if now - channel.empty_since >= LINGER_S:
-                del self._empty[tag]
-                del self._channels[tag]
-                channel.subscribed = False
-                self.broker.unsubscribe(channel)
+    def release(self, now: float) -> bool:
+        """Unsubscribe the channels that have been empty for a few seconds, `_SLICE` of them; True where that was not
+        all."""
+        for _ in range(_SLICE):
+            tag, channel = next(iter(self._empty.items()), ("", None))
+            if channel is None or now - channel.empty_since < LINGER_S:
+                return False
+            del self._empty[tag]
+            del self._channels[tag]
+            channel.subscribed = False
+            self.broker.unsubscribe(channel)
+        return True

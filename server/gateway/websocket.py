@@ -221,6 +221,12 @@ class Gateway(Connection):
 
     # what the device sends
 
+    def ponged(self) -> bool:
+        if not self._pinged or self._deaf:
+            return False  # nobody asked: it is counted
+        self._pinged = False
+        return True
+
     def received(self, frame: WebSocketFrame) -> None:
         session = self._session
         if session is None or session.state is State.CLOSED:

@@ -6,13 +6,20 @@ import itertools
 import json
 import re
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 import pytest
 
+from server.api.callers import Callers
+from server.api.sync import SyncOnce
+from server.broker.base import Broker
+from server.events import AgentId, Cursor, Seq
+from server.session import Handled
 from server.wire import SYNC_PATH
 from tests.api.devices import listening, recorded, tickets
 from tests.api.raw import Answer, Wire, ask, basic, events, head, post
+from tests.model import ModelStore
 from tests.running import Running
 
 KEEP: Final = {"cache-control": "private, no-cache", "vary": "Authorization, Cookie, Accept"}
@@ -165,6 +172,63 @@ def test_more_than_one_page_is_still_one_answer(running: Running, user: str) -> 
     found = seen(running, user, f"&cursor={start}")
     assert sorted(pairs(found)) == tickets(*range(3_000))
     assert found["cursor"] == seen(running, user)["cursor"]
+
+
+class PagedStore:
+    """A broker of one agent, to which something happens between two pages."""
+
+    def __init__(self, happens: Callable[[PagedStore], None]) -> None:
+        self.store = ModelStore(50, 10**9, "a")
+        self.now = 1_000
+        for number in range(10):
+            self.record(number)
+        self._happens = happens
+
+    @property
+    def store_id(self) -> str:
+        return self.store.store_id
+
+    def record(self, number: int) -> None:
+        self.now += 1
+        self.store.record(self.now, [b"1:%d" % number])
+
+    async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
+        read = self.store.read(self.now, position, floor, page=4)
+        if read.page_end is not None:
+            self._happens(self)
+        return read
+
+
+def handled_again(broker: PagedStore) -> None:
+    broker.record(1)
+
+
+def dropped(broker: PagedStore) -> None:
+    """What stands behind the first page is dropped, and more."""
+    if broker.store.cap == 50:
+        broker.store.cap = 3
+        broker.record(1)
+
+
+def replaced(broker: PagedStore) -> None:
+    if broker.store.store_id == "a":
+        broker.store = ModelStore(50, 10**9, "b")
+        broker.store.floor, broker.store.entries = 1, {b"2:1": 10}  # below where the old one was read up to
+        for number in range(20, 29):
+            broker.record(number)
+
+
+@pytest.mark.parametrize(("happens", "reset"), [(handled_again, False), (dropped, True), (replaced, True)])
+async def test_what_happens_between_two_pages(happens: Callable[[PagedStore], None], reset: bool) -> None:
+    """The answer is what one read at the end would have found, and each pair is in it once."""
+    broker = PagedStore(happens)
+    first = min(broker.store.entries.values())
+    assert broker.store.floor is not None
+    cursor = Cursor("a", Seq(first - 1))
+    read = await SyncOnce(cast(Callers, None), cast(Broker, broker))._read(AgentId.of("acme", "ada"), cursor)
+    assert read.reset == reset
+    assert read.entries == broker.store.ordered()
+    assert (read.store, read.seq) == (broker.store_id, broker.store.seq)
 
 
 # unchanged

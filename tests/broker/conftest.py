@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -36,8 +36,8 @@ class Listener:
     def missed(self) -> None:
         self.confirmed()
 
-    def announced(self, message: Announcement) -> None:
-        self.messages.append(message)
+    def announced(self, messages: Sequence[Announcement]) -> None:
+        self.messages += messages
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:

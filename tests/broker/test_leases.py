@@ -35,9 +35,9 @@ class CountedLink(Link):
         super().__init__()
         self._commands = commands
 
-    def send(self, callback: Callback, *args: bytes | str | int, confirms: tuple[bytes, bytes] | None = None) -> None:
-        self._commands.scripts += args[0] == b"EVALSHA"
-        super().send(callback, *args, confirms=confirms)
+    def send_packed(self, callback: Callback, command: bytes, confirms: tuple[bytes, bytes] | None = None) -> None:
+        self._commands.scripts += b"EVALSHA" in command
+        super().send_packed(callback, command, confirms)
 
 
 class Commands:

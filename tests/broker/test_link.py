@@ -9,7 +9,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from server.broker.link import Link, LinkLost
+from server.broker.link import GATHERED, Link, LinkLost
 
 
 class Wire(asyncio.Transport):
@@ -39,14 +39,46 @@ def push(*items: bytes | int) -> bytes:
     return b">%d\r\n" % len(items) + b"".join(parts)
 
 
-async def test_what_one_tick_sends_is_one_write() -> None:  # rule 1
+def packed(*commands: tuple[str, ...]) -> bytes:
+    return b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]  # declared for one argument
+
+
+async def test_the_first_goes_at_once_where_no_answer_is_awaited() -> None:
+    link = Link()
+    wire = Wire(link)
+    link.send(lambda reply: None, "PING")
+    assert wire.writes == [packed(("PING",))]
+
+
+async def test_what_one_tick_sends_while_an_answer_is_awaited_is_one_write() -> None:  # rule 1
+    link = Link()
+    wire = Wire(link)
+    asked = [link.command("PING"), link.command("GET", "a"), link.command("GET", "b")]
+    assert wire.writes == [packed(("PING",))]
+    assert await wire.flushed() == [packed(("PING",)), packed(("GET", "a"), ("GET", "b"))]
+    link.data_received(b"+PONG\r\n$1\r\nx\r\n$1\r\ny\r\n")
+    assert [await a for a in asked] == [b"PONG", b"x", b"y"]
+
+
+async def test_many_do_not_wait_for_the_end_of_the_tick() -> None:
+    link = Link()
+    wire = Wire(link)
+    for number in range(2 + GATHERED):
+        link.send(lambda reply: None, "GET", str(number))
+    gets = [("GET", str(number)) for number in range(2 + GATHERED)]
+    assert wire.writes == [packed(gets[0]), packed(*gets[1 : 1 + GATHERED])]
+    assert await wire.flushed() == [*wire.writes[:2], packed(gets[-1])]
+
+
+async def test_what_was_not_sent_when_the_link_is_lost_is_not_sent() -> None:
     link = Link()
     wire = Wire(link)
     asked = [link.command("PING"), link.command("GET", "a")]
-    expected = hiredis.pack_command(("PING",)) + hiredis.pack_command(("GET", "a"))  # type: ignore[arg-type]  # declared for one argument
-    assert await wire.flushed() == [expected]
-    link.data_received(b"+PONG\r\n$1\r\nx\r\n")
-    assert [await a for a in asked] == [b"PONG", b"x"]
+    link.abort()
+    assert await wire.flushed() == [packed(("PING",))]
+    for future in asked:
+        with pytest.raises(LinkLost):
+            await future
 
 
 async def test_replies_may_come_in_pieces() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import hiredis
 import pytest
 
+from server import wire
+from server.broker.recording import Recording
 from server.broker.redis import FUTURE_SLACK_MS, RedisBroker
 from server.errors import StoreError, Unavailable
 from server.events import AgentId, Batch, DeviceId, Event, EventType
@@ -51,9 +54,14 @@ async def test_the_first_join_makes_the_key_at_the_present(broker: RedisBroker, 
 
 async def test_expiry_is_refreshed_when_less_than_retention_is_left(broker: RedisBroker, raw: Any) -> None:
     await broker.read(AGENT, None)
-    for touch in (broker.record(AGENT, batch_of(1), None), broker.read(AGENT, None), broker.latest([AGENT])):
+    touches: list[Callable[[], Awaitable[object]]] = [
+        lambda: broker.record(AGENT, batch_of(1), None),
+        lambda: broker.read(AGENT, None),
+        lambda: broker.latest([AGENT]),
+    ]
+    for touch in touches:
         raw.pexpire(KEY, 29 * DAY_MS)
-        await touch
+        await touch()
         assert raw.pttl(KEY) > 30 * DAY_MS
 
 
@@ -71,7 +79,9 @@ async def test_below_the_floor_is_a_reset_with_all_that_is_retained(url: str) ->
         last = await broker.record(AGENT, batch_of(*range(600, 1200)), None)
         read = await broker.read(AGENT, start)
         assert (read.reset, read.floor, read.seq) == (True, first, last)
-        assert len(read.entries) == 1000
+        assert (len(read.entries), read.page_end) == (400, first), "what was recorded together is on one page"
+        rest = await broker.read(AGENT, first, read.floor)
+        assert (rest.reset, len(rest.entries), rest.page_end) == (False, 600, None)
         at_floor = await broker.read(AGENT, first)
         assert (at_floor.reset, len(at_floor.entries)) == (False, 600)
 
@@ -189,13 +199,48 @@ async def test_a_reply_of_an_error_is_unavailable(broker: RedisBroker, raw: Any)
         assert "WRONGTYPE" not in str(refused.value), "the store's words stay in the log"
 
 
-async def test_the_scripts_follow_the_model(broker: RedisBroker, url: str, raw: Any) -> None:
+async def test_pages_never_split_a_score_and_lose_nothing(
+    broker: RedisBroker, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(30):
+        rnd = random.Random(seed)
+        size = rnd.choice([1, 2, 5, 9])
+        monkeypatch.setattr(wire, "PAGE_EVENTS", size)
+        raw.delete(KEY)
+        there = {b"%d:%d" % (rnd.randrange(12), number): rnd.randrange(5, 40) for number in range(rnd.randrange(40))}
+        raw.zadd(KEY, there | {b"-": rnd.choice([1, 4, 20, 50])})
+        found: dict[bytes, int] = {}
+        read = await broker.read(AGENT, 0)
+        floor = read.floor
+        while True:
+            assert found.keys().isdisjoint(dict(read.entries)), f"seed {seed}"
+            found |= dict(read.entries)
+            scores = {score for _, score in read.entries}
+            assert len(read.entries) <= size or len(scores) == 1, f"seed {seed}"
+            assert all(score <= read.position for score in scores), f"seed {seed}"
+            if read.page_end is None:
+                break
+            read = await broker.read(AGENT, read.page_end, floor)
+            assert not read.reset, f"seed {seed}"
+        assert (found, read.position) == (there, max([*there.values(), floor])), f"seed {seed}"
+
+
+async def test_a_page_that_ends_with_the_last_score_is_the_last(broker: RedisBroker) -> None:
+    start = (await broker.read(AGENT, None)).seq
+    seq = await broker.record(AGENT, batch_of(*range(600)), None)
+    read = await broker.read(AGENT, start)
+    assert (len(read.entries), read.position, read.page_end) == (600, seq, None)
+
+
+async def test_the_scripts_follow_the_model(broker: RedisBroker, raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random histories on the store and on its model: the same positions, floors, resets and entries."""
     for seed in range(12):
         rnd = random.Random(seed)
+        page = rnd.choice([1, 2, 5, 500])
+        monkeypatch.setattr(wire, "PAGE_EVENTS", page)
         raw.delete(KEY)
         cap = rnd.choice([3, 5, 20])
-        broker._cap = cap
+        broker._recording = Recording(broker._record, cap, 30 * DAY_MS)
         model = ModelStore(cap, 30 * DAY_MS, broker.store_id)
         known = [0]
         for _ in range(60):
@@ -213,8 +258,8 @@ async def test_the_scripts_follow_the_model(broker: RedisBroker, url: str, raw: 
                 position = rnd.choice([None, *known, known[-1] + rnd.choice([1, 4000, 60_000])])
                 floor = rnd.choice([-1, -1, *known])
                 read = await broker.read(AGENT, position, floor)
-                assert model.read(read.now, position, floor) == read, f"seed {seed}"
-                known.append(read.seq)
+                assert model.read(read.now, position, floor, page) == read, f"seed {seed}"
+                known += [read.seq, read.position]
 
 
 async def test_a_store_that_is_not_there_is_a_store_error(unused_tcp_port: int) -> None:

@@ -37,7 +37,7 @@ ENTRIES = [(Event(EventType.NewTicket, 12).member, 5), (Event(EventType.Unknown,
         ),
         (wire.clear("a", 8, Batch([]).json), Clear("a-8", 8, ())),
         (
-            next(wire.pages("a", 9, ENTRIES)),
+            wire.clear("a", 9, wire.handled_at(ENTRIES), at=7),
             Clear("a-9", 7, (HandledEvent("NewTicket", 12, 5), HandledEvent("Unknown", -1, 7))),
         ),
         (wire.pong(), Pong()),

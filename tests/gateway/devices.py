@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -419,7 +420,8 @@ def resident_bytes(running: Running) -> int:
 
 async def snapshot(running: Running, user: str) -> dict[Pair, int]:
     """The truth: all that is handled for the agent, with when, by the one-shot form."""
-    request = f"GET {SYNC_PATH}?device=oracle&cursor=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic(user)}\r\n"
+    path = f"{urlsplit(running.url).path}{SYNC_PATH}"
+    request = f"GET {path}?device=oracle&cursor=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic(user)}\r\n"
     answer = await asked(running, request.encode() + b"Connection: close\r\n\r\n")
     assert answer.status == 200, answer.body
     return {(event["Type"], event["Id"]): event["At"] for event in json.loads(answer.body)["events"]}

@@ -158,7 +158,10 @@ class Guard:
         self._hook = hook
         self._who = who
 
-    def cached(self, credentials: Credentials) -> Principal | None:
+    def key(self, credentials: Credentials) -> bytes:
+        return b""
+
+    def known(self, key: bytes) -> Principal | None:
         return None
 
     async def authenticate(self, credentials: Credentials, address: str) -> Principal:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from server import wire
-from server.broker.base import Subscriber
+from server.broker.base import Done, Subscriber
 from server.errors import Unavailable
 from server.events import AgentId, Batch, Cursor, DeviceId, Event, Seq
 from server.gateway import hub as hub_module
@@ -47,11 +47,17 @@ class FakeBroker:
         self.answered: list[tuple[Handled, asyncio.Future[Handled]]] = []
 
     def record(self, agent: AgentId, batch: Batch, origin: DeviceId | None) -> asyncio.Future[int]:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(self._recorded(batch, origin))
+        return done
+
+    def submit(self, agent: AgentId, batch: Batch, origin: DeviceId | None, done: Done) -> None:
+        asyncio.get_running_loop().call_soon(done, self._recorded(batch, origin))
+
+    def _recorded(self, batch: Batch, origin: DeviceId | None) -> int:
         prev, seq = self.store.record(self.now, batch.members)
         self.wire.append(Announcement(prev, seq, 0, (origin or "-").encode(), batch.json))
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        done.set_result(seq)
-        return done
+        return seq
 
     async def read(self, agent: AgentId, position: int | None, floor: int = -1) -> Handled:
         future: asyncio.Future[Handled] = asyncio.get_running_loop().create_future()
@@ -60,8 +66,9 @@ class FakeBroker:
 
     def run_read(self, index: int) -> None:
         store_id, (position, floor), future = self.asked.pop(index)
+        read = self.store.read(self.now, position, floor, wire.PAGE_EVENTS)
         # As the broker does: under the id that it knew when it asked, whatever answers.
-        self.answered.append((self.store.read(self.now, position, floor)._replace(store=store_id), future))
+        self.answered.append((read._replace(store=store_id), future))
 
     async def check(self, agent: AgentId, members: Sequence[bytes]) -> list[tuple[bytes, int]]:
         return [(m, self.store.entries[m]) for m in members if m in self.store.entries]
@@ -89,7 +96,7 @@ class Pipe:
         self.high = high
 
     def write(self, frame: Frame) -> None:
-        self.buffer.append(frame)
+        self.buffer += frame.parts if isinstance(frame, wire.Frames) else [frame]
         if len(self.buffer) > self.high and self.session is not None:
             self.session.pause()
 
@@ -193,7 +200,9 @@ class World:
 
     def deliver(self) -> None:
         if self.broker.wire and self.broker.subscriber is not None:
-            self.broker.subscriber.announced(self.broker.wire.pop(0))
+            together = self.broker.wire[: self.rnd.choice((1, 1, 2, 3))]
+            del self.broker.wire[: len(together)]
+            self.broker.subscriber.announced(together)
 
     def drop(self) -> None:
         if self.broker.wire:
@@ -459,6 +468,28 @@ async def test_an_empty_channel_is_released_after_a_while() -> None:
     await with_hub(world, history())
 
 
+async def test_many_empty_channels_are_released_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest empty first; one whose device is back in time stays."""
+    monkeypatch.setattr(hub_module, "_SLICE", 2)
+    hub = Hub(Metrics(), ping_s=25)
+    hub.attach(FakeBroker(cap=5))
+    agents = [AgentId.of("acme", f"ada{number}") for number in range(6)]
+    for agent in agents:
+        session = Session(DeviceId("phone"), None, Pipe())
+        hub.join(agent, session)
+        hub.leave(agent, session)
+    hub.join(agents[0], Session(DeviceId("phone"), None, Pipe()))
+    now = asyncio.get_running_loop().time()
+    assert not hub.release(now + 1)
+    due = now + hub_module.LINGER_S + 1
+    left = []
+    while hub.release(due):
+        left.append(hub.channel_count)
+    assert left == [4, 2]
+    assert [session.device for session in hub.sessions()] == ["phone"]
+    assert hub.channel_count == 1
+
+
 async def test_a_drain_closes_everybody_with_1012() -> None:
     world = await ready_world()
 
@@ -545,5 +576,97 @@ async def test_a_position_of_one_store_is_never_read_on_another() -> None:
         await world.finish()
         assert (phone.resets, tablet.resets) == (1, 1)
         assert phone.has == tablet.has == world.truth
+
+    await with_hub(world, history())
+
+
+async def test_one_read_serves_devices_that_stand_at_different_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PAGE_EVENTS", 4)
+    world = World(1)
+    world.broker.store.cap = 5000
+    seqs = [world.broker.record(AGENT, Batch([Event.parse("NewTicket", n)]), None).result() for n in range(10)]
+    world.broker.wire.clear()
+    world.broker.store.floor = seqs[1]
+    world.truth = dict(world.broker.store.entries)
+    behind = (seqs[0], seqs[1], seqs[7])  # the first is below the floor
+    for device, seq in zip(world.devices, behind, strict=True):
+        device.cursor = Cursor("a", Seq(seq))
+
+    async def history() -> None:
+        for device in world.devices:
+            world.connect(device)
+            assert device.pipe is not None
+            device.pipe.high = 10
+        world.reconnect_listener()
+        await world.settle()
+        reads = 0
+        while world.broker.asked:
+            reads += 1
+            assert len(world.broker.asked) == 1
+            world.broker.run_read(0)
+            world.answer_read()
+            await world.settle()
+        assert reads == 3, "as many as the one furthest behind needs, of ten pairs and the floor"
+        assert world.hub.metrics.catch_ups_total == 3
+        await world.finish()
+        for device, seq in zip(world.devices, behind, strict=True):
+            wanted = world.truth if seq == seqs[0] else {m: s for m, s in world.truth.items() if s > seq}
+            assert device.has == wanted
+            assert device.resets == (seq == seqs[0])
+
+    await with_hub(world, history())
+
+
+async def test_a_long_catch_up_is_read_in_pages_that_others_come_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page is asked for when the one before is written; a device that comes meanwhile is not kept waiting."""
+    monkeypatch.setattr(wire, "PAGE_EVENTS", 2)
+    world = World(1)
+    world.broker.store.cap = 5000
+    phone, tablet, _ = world.devices
+    phone.cursor = Cursor("a", Seq(world.broker.now - 1))
+    for number in range(20):
+        world.broker.record(AGENT, Batch([Event.parse("NewTicket", number)]), None)
+    world.broker.wire.clear()
+    world.truth = dict(world.broker.store.entries)
+
+    async def history() -> None:
+        world.connect(phone)
+        world.reconnect_listener()
+        await world.settle()
+        world.connect(tablet)
+        for _ in range(2):
+            assert len(world.broker.asked) == 1
+            world.broker.run_read(0)
+            world.answer_read()
+            await world.settle()
+        assert tablet.pipe is not None
+        assert tablet.pipe.session is not None
+        assert tablet.pipe.session.state is State.LIVE
+        assert phone.pipe is not None
+        assert [json.loads(frame.json)["type"] for frame in phone.pipe.buffer] == ["welcome", "clear"]
+        await world.finish()
+        assert phone.has == world.truth
+
+    await with_hub(world, history())
+
+
+async def test_many_devices_are_written_to_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_SLICE", 2)
+    world = World(1)
+    world.devices = [Device(f"d{number}") for number in range(7)]
+
+    async def history() -> None:
+        for device in world.devices:
+            world.connect(device)
+        world.reconnect_listener()
+        await world.settle()
+        world.broker.run_read(0)
+        world.answer_read()
+        written = []
+        for _ in range(8):
+            await asyncio.sleep(0)
+            written.append(sum(len(d.pipe.buffer) for d in world.devices if d.pipe))
+        assert sorted({0, *written}) == [0, 2, 4, 6, 7]
+        await world.finish()
 
     await with_hub(world, history())

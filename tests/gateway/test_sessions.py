@@ -50,6 +50,12 @@ async def ends(device: Device, by: Caller) -> list[dict[str, Any]]:
     return (await device.until_cleared(SENTINEL))[:-1]
 
 
+async def catch_up(device: Device, running: Running, user: str) -> list[dict[str, Any]]:
+    """All that it is sent until it stands where the agent does."""
+    position = max((await snapshot(running, user)).values())
+    return await device.until(lambda: seq_of(device.cursor) >= position)
+
+
 # welcome
 
 
@@ -508,7 +514,8 @@ async def test_pages_are_bounded_and_each_ones_cursor_loses_nothing(running: Run
     async with caller(running, user) as post:
         await post.all_handled(batches)
         async with session(running, user, cursor=device.cursor) as again:
-            pages = await ends(again, post)
+            pages = await catch_up(again, running, user)
+        await post.handled(SENTINEL)
         assert {(e["Type"], e["Id"]) for page in pages for e in page["events"]} == {p for b in batches for p in b}
         assert sum(len(page["events"]) for page in pages) == sum(map(len, batches)), "each pair once"
         truth = await snapshot(running, user)
@@ -554,7 +561,9 @@ async def test_below_the_floor_is_a_reset_first(guarded: Running) -> None:
     async with caller(guarded, "bob") as post:
         await post.all_handled([tickets(range(n, n + 50)) for n in range(0, 1500, 50)])
         async with session(guarded, "bob", cursor=device.cursor) as again:
-            frames = await ends(again, post)
+            frames = await catch_up(again, guarded, "bob")
+            await post.handled(SENTINEL)
+            await again.until_cleared(SENTINEL)
         assert [frame["type"] for frame in frames] == ["reset", "clear", "clear"]
         assert [len(frame["events"]) for frame in frames[1:]] == [500, 500]
         assert again.ledger.cleared.keys() == {*tickets(range(500, 1500)), SENTINEL}

@@ -118,7 +118,10 @@ class Transport(asyncio.Transport):
 class Anybody:
     """An authenticator that knows everybody already."""
 
-    def cached(self, credentials: Credentials) -> Principal:
+    def key(self, credentials: Credentials) -> bytes:
+        return b""
+
+    def known(self, key: bytes) -> Principal:
         return Principal(AgentId.of(TENANT, "ada"), frozenset(Scope))
 
 
@@ -327,6 +330,58 @@ def test_a_close_of_ours_reaches_one_that_waits_for_its_welcome(connection: Conn
     connection.gateway.data_received(masked(b"\x03\xf4", Opcode.CLOSE))
     assert connection.transport.closing
     assert not connection.transport.aborted
+
+
+# answers to our pings, which the parser does not see
+
+PONG = masked(b"", Opcode.PONG)
+
+
+def test_a_pong_within_another_frame_is_what_that_frame_says(connection: Connection) -> None:
+    """The mask is chosen so that the middle of a text looks like a pong on its way."""
+    text = b'{"type":"ping","ref":"abcdef"}'
+    at = text.index(b"cdef") - 1
+    mask = [0, 0, 0, 0]
+    mask[at % 4], mask[(at + 1) % 4] = text[at] ^ 0x8A, text[at + 1] ^ 0x80
+    frame = bytes((0x81, 0x80 + len(text), *mask)) + bytes(b ^ mask[n % 4] for n, b in enumerate(text))
+    cut = 6 + at
+    assert frame[cut : cut + 2] == PONG[:2]
+    connection.welcome()
+    connection.gateway.ping(connection.clock.now)
+    connection.transport.drained()
+    for part in (frame[:cut], frame[cut : cut + 6], frame[cut + 6 :]):
+        connection.gateway.data_received(part)
+    assert connection.said() == ["pong"]
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_a_pong_in_pieces_is_a_pong(connection: Connection, cut: int) -> None:
+    connection.welcome()
+    connection.gateway.ping(connection.clock.now)
+    connection.gateway.data_received(PONG[:cut])
+    connection.gateway.data_received(PONG[cut:] + PONG[:cut])
+    connection.gateway.data_received(PONG[cut:])
+    connection.transport.drained()
+    connection.gateway.data_received(ASKS)
+    assert connection.said() == ["pong"]
+    assert not connection.transport.closing
+
+
+LONG = masked(b'{"type":"ping"%b}' % (b" " * 150))
+
+
+@pytest.mark.parametrize("before", [PONG, masked(b"x" * 125, Opcode.PONG), masked(b"", Opcode.PING), LONG])
+def test_a_pong_between_the_parts_of_a_text_is_one(connection: Connection, before: bytes) -> None:
+    connection.welcome()
+    connection.gateway.data_received(before)
+    connection.gateway.data_received(masked(b'{"type":', fin=False))
+    connection.gateway.ping(connection.clock.now)
+    connection.transport.drained()
+    connection.gateway.data_received(PONG)
+    connection.gateway.overdue(connection.clock.now + 10)
+    assert not connection.transport.aborted
+    connection.gateway.data_received(masked(b'"ping"}', Opcode.CONT))
+    assert connection.said() == ["pong"]
 
 
 # more frames than a device may send

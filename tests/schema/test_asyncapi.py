@@ -30,7 +30,7 @@ FRAMES: Final[list[Frame]] = [
     wire.welcome(HERE, 1795460000123, 25.0, -1.0),
     wire.clear("k3x9", 1795460012345, b"[]"),
     wire.clear("k3x9", 1795460012345, b"[%b}]" % EVENTS[0].json),
-    *wire.pages("k3x9", 1795460012345, ENTRIES),
+    wire.clear("k3x9", 1795460012345, wire.handled_at(ENTRIES), at=ENTRIES[-1][1]),
     wire.reset("k3x9", 0),
     wire.recorded("7"),
     wire.recorded(None),

@@ -152,7 +152,7 @@ def test_every_operation_says_what_any_may_answer() -> None:
 
 def test_a_snapshot_fits() -> None:
     entries = [(Event(kind, -1).member, 1795456363957) for kind in EventType]
-    value = json.loads(wire.snapshot(Cursor("k3x9", Seq(1795456363957)), reset=False, entries=entries))
+    value = json.loads(wire.snapshot(Cursor("k3x9", Seq(1795456363957)), reset=False, parts=[wire.joined(entries)]))
     assert not mistakes(DESCRIPTION, schema("Snapshot"), value)
     assert mistakes(DESCRIPTION, schema("Snapshot"), {**value, "cursor": "0"})
 

@@ -19,6 +19,7 @@ from server.api.handled import NotificationHandled, NotificationsHandled
 from server.api.openapi import OPENAPI_PATH, OpenApi
 from server.api.problems import HANDLERS
 from server.api.session import BrowserSession, SyncTicket
+from server.api.short import ShortWay
 from server.api.status import Status
 from server.api.sync import SyncOnce
 from server.auth.address import Way
@@ -42,31 +43,46 @@ def application(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        yield state
+        yield {**state, "short": short}
 
     guards = [Middleware(LocalHosts)] if settings.dev else []
-    if settings.gateway.allowed_origins:
-        guards.append(cors(settings.gateway.allowed_origins))
+    origins = cors(settings.gateway.allowed_origins) if settings.gateway.allowed_origins else None
+    if origins is not None:
+        guards.append(origins)
     callers = Callers(known.chain, known.quota, way, settings.gateway.allowed_origins, known.cookie)
-    base = settings.server.base_path
-    routes = [*_for_agents(base, settings, known, broker, metrics, callers), *_for_anybody(base, settings, ready)]
+    base, limits = settings.server.base_path, settings.limits
+    in_flight = InFlight(metrics, requests=limits.requests_in_flight, body_bytes=limits.bodies_in_flight_bytes)
+    # in development all requests pass the guard of hosts
+    short = (
+        None
+        if settings.dev
+        else ShortWay(base, callers, broker, metrics, in_flight, max_body_bytes=limits.body_bytes, guard=origins)
+    )
+    routes = [
+        *_for_agents(base, settings, known, broker, metrics, callers, in_flight),
+        *_for_anybody(base, settings, ready),
+    ]
     app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 
 
 def _for_agents(
-    base: str, settings: Settings, known: Authentication, broker: Broker, metrics: Metrics, callers: Callers
+    base: str,
+    settings: Settings,
+    known: Authentication,
+    broker: Broker,
+    metrics: Metrics,
+    callers: Callers,
+    in_flight: InFlight,
 ) -> list[Route]:
     """What knows its caller; the caller's tenant may stand before the path."""
-    limits = settings.limits
-    in_flight = InFlight(metrics, requests=limits.requests_in_flight, body_bytes=limits.bodies_in_flight_bytes)
     handled = NotificationsHandled(
         callers,
         broker,
         metrics,
         in_flight,
-        max_body_bytes=limits.body_bytes,
+        max_body_bytes=settings.limits.body_bytes,
         store_timeout_s=settings.store.timeout_s,
     )
     once, ticket = SyncOnce(callers, broker), SyncTicket(callers, known.web)

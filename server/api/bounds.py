@@ -38,6 +38,10 @@ class InFlight:
         self.requests = 0
         self.body_bytes = 0
 
+    def admits(self, body_bytes: int) -> bool:
+        """Whether `enter` would let it in."""
+        return self.requests < self._most_requests and self.body_bytes + body_bytes <= self._most_bytes
+
     def enter(self, body_bytes: int) -> None:
         """One request more, and so many bytes of its body; `leave` with the same. `Unavailable` over a bound, and then
         nothing is taken."""

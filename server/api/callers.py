@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from starlette.types import Scope as AsgiScope
 
 from server.api.head import Head, agent_name
-from server.auth.address import Way
+from server.api.heads import Reading
+from server.auth.address import Forwarded, Way, network_of
 from server.auth.admission import authorize, identify
 from server.auth.origins import origin_allowed
 from server.auth.principal import Authenticator, Principal, Scope
@@ -22,6 +24,17 @@ from server.auth.quota import Quota
 from server.auth.websession import check_xsrf
 from server.errors import BadRequest, Forbidden, NotFound
 from server.events import AgentId
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Admitted(NamedTuple):
+    """Who reports, and for which agent; from where, and when (the clock of quotas)."""
+
+    caller: AgentId
+    agent: AgentId
+    network: str
+    at: float
 
 
 class Callers:
@@ -64,6 +77,35 @@ class Callers:
         if Scope.AGENTS_WRITE not in principal.scopes:
             raise Forbidden(f"X-Agent-Id needs the scope {Scope.AGENTS_WRITE}, which these credentials lack")
         return principal.agent, AgentId.of(principal.tenant, agent_name(head.agent))
+
+    def known_by(self, head: Head, headers: RawHeaders) -> tuple[bytes, Forwarded] | None:
+        """For `at_once`: by what the authenticator knows the credentials, and what says where they come from. None
+        without `Authorization`."""
+        if not head.credentials.authorization:
+            return None
+        return self._authenticator.key(head.credentials), self._way.forwarded(headers)
+
+    def at_once(self, reading: Reading, peer: str) -> Admitted | None:
+        """What `reporter` says, where it can be said without a wait and without a refusal, of a request without
+        `Origin`; else None. It is not counted before `count`. Raises `BadRequest`."""
+        principal = self._authenticator.known(reading.credentials)
+        if principal is None or Scope.HANDLED_WRITE not in principal.scopes:
+            return None
+        agent = caller = principal.agent
+        if reading.tenant is not None and reading.tenant != caller.tenant:
+            return None
+        if reading.agent is not None:
+            if Scope.AGENTS_WRITE not in principal.scopes:
+                return None
+            agent = AgentId.of(caller.tenant, agent_name(reading.agent))
+        network, now = network_of(self._way.address(peer, reading.forwarded)), self._quota.now()
+        if not self._quota.admits(caller, network, now):
+            return None
+        return Admitted(caller, agent, network, now)
+
+    def count(self, admitted: Admitted) -> None:
+        """One request more, which `at_once` let in."""
+        self._quota.count(admitted.caller, admitted.network, admitted.at)
 
     async def _identified(self, scope: AsgiScope, head: Head, needs: Scope | None) -> Principal:
         def address() -> str:

@@ -33,7 +33,11 @@ LEAST_RECORD_S: Final = 0.25
 """What is left for the record at least: a store that is well takes a hundredth of it."""
 REQUEST_COST_S: Final = 0.001
 """What one request may cost, for a rate that counts requests; reading more is counted as more of them."""
-_NO_CONTENT: Final = ({"type": "http.response.start", "status": 204, "headers": ()}, {"type": "http.response.body"})
+
+
+def light_bytes(content_type: bytes) -> int:
+    """Up to so many bytes a body of this ``Content-Type`` is read where it is."""
+    return LIGHT_JSON_BYTES if content_type.startswith(b"application/json") else LIGHT_BYTES
 
 
 def too_large(limit: int) -> TooLarge:
@@ -102,8 +106,8 @@ class NotificationsHandled:
                 self._in_flight.hold(size - held)
                 held = size
             await self._record(shape, head, reporter, signing_in_s, scope, receive)
-            for message in _NO_CONTENT:
-                await send(message)
+            await send({"type": "http.response.start", "status": 204, "headers": []})  # guards add to it
+            await send({"type": "http.response.body"})
         except ClientGone:
             pass
         finally:
@@ -125,8 +129,7 @@ class NotificationsHandled:
             reporter = await self._callers.reporter(scope, head)
             signing_in_s = time.monotonic() - now
         caller, agent = reporter
-        light = LIGHT_JSON_BYTES if head.content_type.startswith(b"application/json") else LIGHT_BYTES
-        if head.encoding or len(body) > light:
+        if head.encoding or len(body) > light_bytes(head.content_type):
             batch = await self._heavy(decode, body, head.encoding, caller)
         else:
             batch = decode(body)

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server import logs
+from server.api.short import ShortRequest, ShortWay
 from server.errors import BadRequest, HeadersTooLarge, Refused, RequestTimeout, Unavailable
 from server.metrics import Metrics
 from server.problems import problem_response
@@ -42,6 +43,15 @@ class RequestBounds:
     metrics: Metrics = field(default_factory=Metrics)
     unfinished: set[BoundedHttp] = field(default_factory=set)
     turned_away: set[BoundedHttp] = field(default_factory=set)
+    _default_headers: list[tuple[bytes, bytes]] | None = field(default=None, init=False)
+    _no_content: bytes = field(default=b"", init=False)
+
+    def no_content(self, default_headers: list[tuple[bytes, bytes]], more: bytes, keep_alive: bool) -> bytes:
+        """The whole 204 as uvicorn writes it; `default_headers` is another list each second, with another date."""
+        if default_headers is not self._default_headers:
+            lines = [b"HTTP/1.1 204 No Content", *[b"%b: %b" % header for header in default_headers]]
+            self._default_headers, self._no_content = default_headers, b"\r\n".join([*lines, more])
+        return self._no_content + (b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
 
     async def run(self) -> None:
         """End requests that do not finish in time; until cancelled."""
@@ -74,11 +84,15 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds: RequestBounds = app_state["bounds"]
+        self._short_way: ShortWay | None = app_state["short"]
+        self._short: ShortRequest | None = None  # of the request that is being read, while it may be short
+        self._idle_since = 0.0
         self._head = self._heads = 1  # the number of the head that is read or awaited, 0 in a body
         self._head_bytes = 0
         self._framing = 0  # bytes since there was some of the body: chunk extensions, trailers
         self._whole = True
         self._refused = False
+        self._given = (0, 0)  # the request and the part of it, head or body, whose deadline runs
         self._part = self._again = b""
         self._served: RequestResponseCycle | None = None
         self.deadline = 0.0
@@ -95,6 +109,29 @@ class BoundedHttp(HttpToolsProtocol):
             self._give(self._bounds.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
+        """A request, or a part of one, or several. One that is whole, and whose head came before, is not parsed."""
+        way = self._short_way
+        before: RequestResponseCycle | None = self.cycle  # None before the first request
+        if (
+            way is None
+            or not self._whole
+            or self._head_bytes
+            or self._refused
+            or (before is not None and not before.response_complete)
+            or self.flow.write_paused
+        ):
+            self._parse(data)
+            return
+        short = way.again(data)
+        if short is not None and self._record_short(short):
+            self._bounds.unfinished.discard(self)
+            return
+        self._parse(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not before and isinstance(cycle, ShortRequest):
+            way.learn(data, cycle)
+
+    def _parse(self, data: bytes) -> None:
         """Feed the parser; a head no further than its limit at a time. What one read holds beyond a head is not
         counted: it is bounded by the size of a read."""
         while data and not self._refused:
@@ -109,7 +146,14 @@ class BoundedHttp(HttpToolsProtocol):
             bounded = self._head_bytes if self._head else self._framing
             if bounded >= self._bounds.header_bytes and not self._refused:
                 self._refuse(HeadersTooLarge(f"headers have more than {self._bounds.header_bytes} bytes"))
+        if self._refused:
+            return
+        if self._short is not None:  # the rest of its body is still on its way
+            self._begin_long(self._short)
         if not self._whole:
+            if self._given != (stage := (self._heads, self._head)):
+                self._given = stage
+                self._give(self._bounds.header_timeout_s if self._head else self._bounds.body_timeout_s)
             return
         if not self._head_bytes:
             self._bounds.unfinished.discard(self)
@@ -128,6 +172,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._bounds.unfinished.discard(self)
         self._bounds.turned_away.discard(self)
         super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
 
     def handle_websocket_upgrade(self) -> None:
         self._bounds.unfinished.discard(self)
@@ -136,27 +181,31 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(BadRequest("a websocket can't begin before the request ahead of it is answered"))
             return
         self._refused = True  # what follows is the gateway's
+        super()._unset_keepalive_if_required()
         super().handle_websocket_upgrade()
 
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False  # the scope is made where it is needed
         self._whole = False
-        self._give(self._bounds.header_timeout_s)
 
     def on_headers_complete(self) -> None:
         if self._offers_upgrade():
             return
         self._head = self._framing = 0
-        self._give(self._bounds.body_timeout_s)
-        super().on_headers_complete()
+        self._short = self._short_request()
+        if self._short is None:
+            self._begin_cycle(self.headers)
         if not self.parser.should_upgrade():
             self.headers = []  # those of the scope are whole: what follows the body (RFC 9110, 6.5.1) is not for us
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
-        super().on_body(body)
+        if self._short is not None:
+            self._short.content += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._offers_upgrade():
@@ -164,15 +213,135 @@ class BoundedHttp(HttpToolsProtocol):
         self._whole = True
         self._heads += 1
         self._head, self._head_bytes = self._heads, 0
-        super().on_message_complete()
+        short = self._short
+        if short is None:
+            super().on_message_complete()
+        elif self._record_short(short):
+            self._short = None
+        else:
+            self._begin_long(short)
+            super().on_message_complete()
 
     def _give(self, seconds: float) -> None:
         self.deadline = self.loop.time() + seconds
         self._bounds.unfinished.add(self)
 
+    def _begin_cycle(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn's, late: what it does when a head begins is done when it is whole."""
+        url, expects = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._served = cycle
         super()._start_asgi_task(cycle, app)
+
+    # the short way
+
+    def _short_request(self) -> ShortRequest | None:
+        """The request whose head has just been read, where nothing speaks against the short way."""
+        parser = self.parser
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if (
+            self._short_way is None
+            or parser.get_method() != b"POST"
+            or (cycle is not None and not cycle.response_complete)
+            or self.expect_100_continue
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            or self.flow.write_paused
+        ):
+            return None
+        return self._short_way.request(self.url, self.headers)
+
+    def _record_short(self, short: ShortRequest) -> bool:
+        """False: it is for the long way."""
+        if not short.way.record(short, self.client[0] if self.client else "", self._answer_short):
+            return False
+        short.more_body = False
+        self.cycle = self._served = short
+        return True
+
+    def _begin_long(self, short: ShortRequest) -> None:
+        """On from here the long way, with what has come so far."""
+        self._short = None
+        self._begin_cycle(short.headers)
+        self.headers = []
+        if short.content:
+            super().on_body(short.content)
+
+    def _answer_short(self, short: ShortRequest, problem: Unavailable | None) -> None:
+        try:
+            if problem is not None:
+                self._refuse_short(short, problem)
+            elif not short.disconnected and not self.transport.is_closing():
+                self.transport.write(self._no_content(short))
+                short.response_complete = True
+                if not short.keep_alive:
+                    self.transport.close()
+                self.on_response_complete()
+        except Exception:  # of one connection; beyond us it would end the link to the store, and so all the others'
+            _log.exception("request could not be answered")
+            self.transport.abort()
+
+    def _no_content(self, short: ShortRequest) -> bytes:
+        return self._bounds.no_content(self.server_state.default_headers, short.way.headers, short.keep_alive)
+
+    def _refuse_short(self, short: ShortRequest, problem: Unavailable) -> None:
+        """As the endpoint would, by a cycle of its own."""
+        cycle = RequestResponseCycle(
+            scope={"type": "http", "method": "POST", "headers": short.reading.accept},  # type: ignore[typeddict-item]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=short.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.more_body = False
+        cycle.disconnected = short.disconnected
+        if self.cycle is short:
+            self.cycle = cycle
+        self._start_asgi_task(cycle, short.way.refusal(problem))
+
+    # idle connections
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The timer stays: what it would cost to make and cancel one a request is a tenth of a short request."""
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_idle(self.timeout_keep_alive)
+
+    def _await_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self.cycle.response_complete:
+            return  # begun anew with the answer
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self in self._bounds.unfinished:  # the rest of a body may come that was answered before
+            self._await_idle(self.timeout_keep_alive)
+        elif left > 0:
+            self._await_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     # an upgrade to something else than a websocket
 
@@ -233,7 +402,9 @@ class BoundedHttp(HttpToolsProtocol):
         if self.pipeline and self.pipeline[0][0] is cycle and cycle.more_body:  # broken before it had its turn
             self.pipeline.popleft()
             cycle = self.pipeline[0][0] if self.pipeline else self._served
-        answered = not self._head and cycle is not None and cycle.response_complete  # before its body was read
+        # before its body was read
+        answered = not self._head and self._short is None and cycle is not None and cycle.response_complete
+        self._short = None
         if cycle is not None and not cycle.response_complete:
             if not cycle.more_body:
                 cycle.keep_alive = False  # an earlier request, whole: its answer is still due, and the last

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from server.settings import is_loopback
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Forwarded = tuple[tuple[str, str], ...]
+"""Names and values of the headers in which proxies say whom they stand for."""
 Headers = Iterable[tuple[str, str]]
 """Names in lower case, and values."""
 
@@ -35,6 +38,12 @@ class Way:
             if not self._trusted(hop):
                 break
         return peer
+
+    def forwarded(self, headers: Iterable[tuple[bytes, bytes]]) -> Forwarded:
+        """Those of `headers` that `address` reads."""
+        if not self._networks:
+            return ()
+        return tuple((name.decode(), value.decode("latin-1")) for name, value in headers if name == b"x-forwarded-for")
 
     def encrypted(self, peer: str, headers: Headers) -> bool:
         """Whether the client is known to have come by TLS: ours, or that of a trusted proxy that says so."""
@@ -66,6 +75,7 @@ def _hop(text: str) -> str:
     return address
 
 
+@lru_cache(maxsize=4096)  # 2.5 µs, for each request of each caller
 def network_of(address: str) -> str:
     """What counts as one address where something is counted. Of IPv6 a customer has a /56: his hosts choose as they
     like among the addresses of a /64, and he among 256 of these."""

@@ -15,7 +15,7 @@ async def identify(
     address: Callable[[], str],
 ) -> Principal:
     """Who calls. `address` is asked only where credentials have to be verified. Raises as `authenticate` does."""
-    principal = authenticator.cached(credentials)
+    principal = authenticator.known(authenticator.key(credentials))
     if principal is None:
         principal = await authenticator.authenticate(credentials, address())
     return principal

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from server.auth.principal import Principal
 
 V = TypeVar("V")
+_FORGOTTEN_AT_ONCE: Final = 8
+"""For one that comes: all that came at once are over at once, and to forget them holds the loop."""
 
 
 class Remembered(Generic[V]):
@@ -27,8 +29,11 @@ class Remembered(Generic[V]):
         """Remember it from now on, and forget what is over, or too much."""
         self.drop(digest)
         self.entries[digest] = (value, now + ttl_s)
-        while self.entries and (len(self.entries) > self.bound or next(iter(self.entries.values()))[1] <= now):
-            self.drop(next(iter(self.entries)))
+        for _ in range(_FORGOTTEN_AT_ONCE):
+            oldest = next(iter(self.entries), None)
+            if oldest is None or (len(self.entries) <= self.bound and self.entries[oldest][1] > now):
+                break
+            self.drop(oldest)
 
     def drop(self, digest: bytes) -> None:
         """Forget it; idempotent."""

@@ -102,15 +102,18 @@ class Chain:
         self._wall = wall
         self._keyed = hashlib.blake2b(key=os.urandom(32), digest_size=16)
 
-    def cached(self, credentials: Credentials) -> Principal | None:
-        """See `Authenticator.cached`. The common path takes what came as it is, which is how `_digest` spells it."""
+    def key(self, credentials: Credentials) -> bytes:
+        """See `Authenticator.key`. The common path takes what came as it is, which is how `_digest` spells it."""
         authorization, app_token, _ = credentials
         if authorization is None or app_token is not None:
-            entry = self._known.entries.get(self._digest(credentials))
-        else:
-            keyed = self._keyed.copy()
-            keyed.update(authorization)
-            entry = self._known.entries.get(keyed.digest())
+            return self._digest(credentials)
+        keyed = self._keyed.copy()
+        keyed.update(authorization)
+        return keyed.digest()
+
+    def known(self, key: bytes) -> Principal | None:
+        """See `Authenticator.known`."""
+        entry = self._known.entries.get(key)
         return entry[0] if entry is not None and self._clock() < entry[1] else None
 
     async def authenticate(self, credentials: Credentials, address: str) -> Principal:

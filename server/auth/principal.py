@@ -65,8 +65,12 @@ class Authenticator(Protocol):
         """What `WWW-Authenticate` says: the schemes that are served."""
         ...
 
-    def cached(self, credentials: Credentials) -> Principal | None:
-        """Who was verified by the same not long ago; None says nothing. The hot path: no I/O and no wait."""
+    def key(self, credentials: Credentials) -> bytes:
+        """A keyed hash of the credentials, by which `known` knows them."""
+        ...
+
+    def known(self, key: bytes) -> Principal | None:
+        """Who was verified by these credentials not long ago; None says nothing. The hot path: no I/O and no wait."""
         ...
 
     async def authenticate(self, credentials: Credentials, address: str) -> Principal:

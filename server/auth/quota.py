@@ -32,6 +32,23 @@ class Quota:
                 f"this agent sends more than {self._limits.requests_per_agent_s} requests a second", wait
             )
 
+    def now(self) -> float:
+        """For `admits` and `count`."""
+        return self._clock()
+
+    def admits(self, agent: AgentId, network: str, now: float) -> bool:
+        """Whether `of_address` and `of_agent` would let a request pass. Nothing is taken before `count`."""
+        if self._agents is not None and self._agents.wait(agent.tag, now):
+            return False
+        return self._addresses is None or not self._addresses.wait(network, now)
+
+    def count(self, agent: AgentId, network: str, now: float) -> None:
+        """One request more, which was admitted."""
+        if self._agents is not None:
+            self._agents.charge(agent.tag, now)
+        if self._addresses is not None:
+            self._addresses.charge(network, now)
+
     def charge(self, agent: AgentId, requests: int) -> None:
         """What an agent asked for has cost as much as so many requests more."""
         if self._agents is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running import Running, serving
+from tests.running import RealStore, Running, serving
 
 _numbers = itertools.count(1)
 
@@ -23,3 +23,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def user() -> str:
     """The name of an agent that no other test uses."""
     return f"agent-{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStore]:
+    """A store for a module's tests to hurt; each leaves it well."""
+    store = RealStore(tmp_path_factory.mktemp("store"))
+    try:
+        store.start()
+        yield store
+    finally:
+        store.close()

@@ -43,7 +43,10 @@ class Guard:
         self.asked: list[tuple[Credentials, str]] = []
         self._scopes = scopes
 
-    def cached(self, credentials: Credentials) -> Principal | None:
+    def key(self, credentials: Credentials) -> bytes:
+        return b""
+
+    def known(self, key: bytes) -> Principal | None:
         return None
 
     async def authenticate(self, credentials: Credentials, address: str) -> Principal:

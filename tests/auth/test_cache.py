@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -43,6 +44,19 @@ def test_what_is_over_goes_when_others_come() -> None:
     for number in range(10):
         cache.put(b"%d" % number, "", 1000.0 + number, 5.0)
     assert list(cache.entries) == [b"%d" % number for number in range(5, 10)]
+
+
+def test_what_came_at_once_is_not_forgotten_at_once() -> None:
+    """To forget a hundred thousand holds the loop."""
+    cache: Remembered[str] = Remembered(1000)
+    for number in range(100):
+        cache.put(b"%d" % number, "", 1000.0, 5.0)
+    left = []
+    for number in range(100, 120):
+        cache.put(b"%d" % number, "", 1006.0, 5.0)
+        left.append(len(cache.entries))
+    assert max(before - after for before, after in itertools.pairwise([100, *left])) < 10
+    assert list(cache.entries) == [b"%d" % number for number in range(100, 120)]
 
 
 def test_what_stands_on_a_grant_goes_with_it() -> None:

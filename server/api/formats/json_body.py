@@ -17,25 +17,27 @@ from server.errors import BadRequest
 from server.events import INT32_MAX, INT32_MIN, TYPE_BY_NAME, Batch, Event, check_count
 
 
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
+class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     Type: str
     Id: Annotated[int, msgspec.Meta(ge=INT32_MIN, le=INT32_MAX)]
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
+class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     NotificationEvents: list[_Event]
 
 
-_exact: Final = msgspec.json.Decoder(_Request)
+_exact: Final = msgspec.json.Decoder(_Request).decode
 _any: Final = msgspec.json.Decoder()
 
 
 def json_batch(body: bytes) -> Batch:
-    """A batch from UTF-8. The exact form of the vendor's sample is decoded straight into slots (1.6 µs for one event);
+    """A batch from UTF-8. The exact form of the vendor's sample is decoded straight into slots (1 µs for one event);
     whatever is not that (other casings, numbers as digits, unknown properties, mistakes) is read again by `read`."""
     body = body.removeprefix(BOM)
     try:
-        events = _exact.decode(body).NotificationEvents
+        events = _exact(body).NotificationEvents
+        if len(events) == 1:
+            return Batch.of_one(TYPE_BY_NAME[events[0].Type], events[0].Id)
         pairs = [Event(TYPE_BY_NAME[event.Type], event.Id) for event in events]
     except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
         return batch_of(_value(body, Shape.BATCH))

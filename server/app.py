@@ -85,7 +85,7 @@ class Worker:
         self._ends_at = math.inf
         self._ending: asyncio.TimerHandle | None = None
         self._hurry = asyncio.Event()
-        self._metrics = Metrics()
+        self.metrics = Metrics()
         self._server: _Server | None = None
         self._broker: RedisBroker | None = None
         self._hub: Hub | None = None
@@ -100,7 +100,7 @@ class Worker:
             await self._run(Endpoint.parse(url))
 
     async def _run(self, endpoint: Endpoint) -> None:
-        settings, metrics, holders = self._settings, self._metrics, Holders()
+        settings, metrics, holders = self._settings, self.metrics, Holders()
         self._hub = hub = Hub(metrics, ping_s=settings.gateway.ping_interval_s)
 
         def revoked(grants: frozenset[str]) -> None:
@@ -205,7 +205,7 @@ class Worker:
 
     def figures(self) -> Iterator[Sample]:
         """What it has counted, and what it holds at this moment (`metrics.GAUGES`)."""
-        yield from samples(self._metrics)
+        yield from samples(self.metrics)
         hub, server = self._hub, self._server
         yield Sample("sessions", 0 if hub is None else hub.session_count)
         yield Sample("channels", 0 if hub is None else hub.channel_count)

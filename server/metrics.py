@@ -69,6 +69,7 @@ class Metrics:
     probes_deaf_total: int = _counter("probes that did not arrive: the listener was deaf, and was rebuilt")
     probe_s: float = _gauge("how long the last probe took from its publication to its arrival")
     loop_lag_s: float = _gauge("the longest that the loop came late to its work in the last seconds")
+    gc_pause_s: float = _gauge("the longest that one collection of cyclic garbage took in the last seconds")
     sign_ins_total: dict[tuple[str, ...], int] = field(
         default_factory=lambda: _zeros(SCHEMES, RESULTS),
         metadata={

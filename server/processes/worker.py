@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from server import logs
 from server.app import Worker
 from server.errors import StartupError
+from server.processes import garbage
 from server.processes.control import (
     Answer,
     Figures,
@@ -108,6 +109,7 @@ class Service:
         self._server = start.settings.server
         self._control = control
         self._worker = Worker(start.settings, start.store_url, listen, self._on_ready)
+        self._garbage = garbage.Policy(self._worker.metrics)
         self._life: asyncio.Task[None] | None = None
         self._given_up = False
         self._terminated = False
@@ -129,6 +131,7 @@ class Service:
             return problem.exit_code
         finally:
             orders.end()
+            self._garbage.stop()
         return 0
 
     def stop(self, drain_s: float, grace_s: float) -> None:
@@ -165,6 +168,7 @@ class Service:
         self.stop(self._server.drain_s, self._server.drain_grace_s)
 
     def _on_ready(self, ready: bool) -> None:
+        self._garbage.start()  # all that it needs is there now
         self._say(Report(ready=ready))
 
     def _say(self, message: Answer) -> None:

@@ -55,6 +55,7 @@ async def test_a_scrape_has_what_each_worker_counts_and_holds(serve: Serve) -> N
         assert sum(by_worker(families[f"clearsync_{name}"]).values()) == 1, name
     assert sum(by_worker(families["clearsync_connections"]).values()) >= 2
     assert min(by_worker(families["clearsync_tasks"]).values()) >= 1
+    assert min(by_worker(families["clearsync_gc_pause_s"]).values()) > 0, "of the collection at the start"
     labels = [sample.labels for sample in families["clearsync_sign_ins"].samples]
     assert {"worker": "1", "scheme": "basic", "result": "refused"} in labels
 

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app": FOR_ALL | {"events", "wire", "session", "broker", "auth", "gateway", "api"},
     "processes": FOR_ALL | {"broker", "app"},
     "client": {"errors", "events", "wire"},
-    "cli": FOR_ALL | {"events", "broker", "auth", "client", "processes"},
+    "loadtest": {"errors", "events", "wire", "client"},
+    "cli": FOR_ALL | {"events", "broker", "auth", "client", "loadtest", "processes"},
     "__main__": {"cli"},
 }
 IO = {"asyncio", "socket", "redis", "starlette", "uvicorn", "websockets", "threading", "time"}

@@ -2,6 +2,8 @@
 
 VENV := .venv
 VENDOR := tests/vendor
+BENCH := .bench
+BENCH_NODE := bench/peers/socketio bench/peers/node-ws
 # -P keeps a module of this folder from standing in for one of pip's
 PIP := $(VENV)/bin/python -P -m pip --disable-pip-version-check --no-input --quiet
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -12,7 +14,7 @@ ARGS :=
 PYTHON :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test check schema chaos outage storm soak rolling lock clean
+.PHONY: help install serve test check schema chaos outage storm soak rolling bench lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -53,14 +55,19 @@ soak: $(VENV)/.installed-dev ## devices come and go, and nothing is left behind 
 rolling: $(VENV)/.installed-dev ## rolling restarts of two servers behind nginx, which has to be installed (ARGS="--restarts 3")
 	$(VENV)/bin/python -m tests.faults.rolling $(ARGS)
 
+bench: $(VENV)/.installed-dev bench-peers ## clearsync beside what one would take instead, 25 minutes (ARGS="--only clearsync,nchan")
+	$(VENV)/bin/python -m bench $(ARGS)
+
 lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
 	$(LOCK) $(ARGS) --group build --output-file requirements-build.lock
 	$(LOCK) $(ARGS) --constraints requirements.lock --constraints requirements-build.lock \
 	    pyproject.toml --extra memory --group dev --output-file requirements-dev.lock
+	$(LOCK) $(ARGS) --constraints requirements.lock bench/requirements.in --output-file bench/requirements.lock
 
 clean: ## remove all that was made or installed here, but not .data
 	rm -rf $(VENV) $(VENDOR)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(BENCH) bench/peers/*/node_modules
 	find . -path ./.data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A half-made environment is removed, or the next `make` would take it for a whole one.
@@ -98,6 +105,34 @@ vendor-client:
 	    echo "no Node.js here: the tests with the vendor's client are left out"; \
 	fi
 
-$(VENDOR)/node_modules/.package-lock.json: $(VENDOR)/package-lock.json $(VENDOR)/package.json
-	cd $(VENDOR) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# What `make bench` compares clearsync with. It says of what can't be had here why, and goes on without.
+.PHONY: bench-peers bench-node bench-nchan
+bench-peers: $(VENV)/.installed $(BENCH)/venv/.installed bench-node bench-nchan
+
+$(BENCH)/venv/.installed: bench/requirements.lock | $(VENV)/bin/python
+	@echo "installing the peers in Python into $(BENCH)/venv"
+	@$(VENV)/bin/python -m venv --clear $(BENCH)/venv
+	@$(subst $(VENV)/,$(BENCH)/venv/,$(PIP)) install --require-hashes -r bench/requirements.lock
+	@touch $@
+
+bench-node:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	    $(MAKE) --no-print-directory --silent $(BENCH_NODE:%=%/node_modules/.package-lock.json); \
+	else \
+	    echo "no Node.js here: its servers are left out of the benchmark"; \
+	fi
+
+# By apt-get, as root; but where that would start a web server that nobody asked for, it is left to its owner.
+bench-nchan: $(VENV)/.installed
+	@absent() { ! $(VENV)/bin/python -c 'from bench.peers.nchan import Nchan; exit(Nchan().absent() or None)'; }; \
+	if absent 2>/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    { command -v nginx >/dev/null || [ ! -d /run/systemd/system ]; }; then \
+	    echo "installing nginx and nchan"; \
+	    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends libnginx-mod-nchan >/dev/null; \
+	fi; \
+	if absent; then echo "it is left out of the benchmark"; fi

@@ -1,0 +1,1 @@
+"""How fast clearsync is, measured beside what one would take instead: `make bench`."""

@@ -3,8 +3,9 @@
 A failover to a replica that was behind, or a power loss, takes the last moments of a store. Callers were told that
 those batches are recorded; so whoever told them records them again.
 
-1. A batch is kept from its acknowledgement on. It goes when the store still answers `keep_s` later, and all that was
-   kept has been compared with it: while the store is away, or refuses, nothing goes for its age.
+1. A batch is kept from its acknowledgement on. It goes with the first pulse (one a second) of a store that still answers
+   `keep_s` later, and with which all that was kept has been compared: while it is away, or refuses, nothing goes for its
+   age.
 2. On a new connection, and where another store is met, every kept batch is compared with the store, the oldest first.
    The first slice is on its way before anybody else's request, so that devices find what they had.
 3. What is lost is recorded at the position it had, so that devices that saw it stand where the store does; at the next
@@ -33,8 +34,8 @@ from server.errors import Unavailable
 from server.events import AgentId, Batch
 from server.metrics import Metrics
 
-MOST_BYTES: Final = 32 * 1024 * 1024
-"""Kept at most; past it the oldest goes. 12,000 batches of one event a second for 5 s are 24 MB."""
+MOST_BYTES: Final = 48 * 1024 * 1024
+"""Kept at most; past it the oldest goes. 20,000 batches of one event a second for 6 s."""
 SLICE: Final = 500
 """Batches, or twice as many events, compared at once: some milliseconds of the store's time, in which it serves
 nobody else."""
@@ -60,7 +61,7 @@ class Acknowledged:
 
 
 class Again:
-    """The last `keep_s` seconds of what this worker acknowledged; 0 keeps nothing."""
+    """The last `keep_s` seconds of what this worker acknowledged, and up to one more; 0 keeps nothing."""
 
     def __init__(
         self,

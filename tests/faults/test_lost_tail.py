@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from redis import Redis
 
+from server.broker.upkeep import PULSE_EVERY_S
 from tests.faults.conftest import until, until_green, until_red
 from tests.faults.fleet import Fleet
 from tests.faults.proxy import Proxy
@@ -164,7 +165,7 @@ async def test_who_was_away_is_told_where_more_was_lost_than_is_recorded_again(
         tablet = await away(running, "ada", BEFORE)
         files = await asyncio.to_thread(real_store.snapshot)
         await post(running, "ada", LOST)
-        await asyncio.sleep(SHORTLY_S + 0.1)  # time is the condition
+        await asyncio.sleep(SHORTLY_S + PULSE_EVERY_S + 0.2)  # time is the condition
         await post(running, "ada", LOST_TOO)
         await lose_tail(real_store, files, down_s=2 * SHORTLY_S)
         await until_green(running)

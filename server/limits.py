@@ -6,6 +6,8 @@ from collections import OrderedDict
 from typing import Final
 
 KEYS: Final = 100_000
+_FEW: Final = 1000
+"""Keys that are kept without looking whether they have paid: most callers are among the last ones."""
 _SLACK: Final = 1e-3
 """Of one interval: what the additions of a whole burst may lose to rounding, with a clock that counts months."""
 
@@ -50,7 +52,8 @@ class Rate:
         before = paid.get(key)
         if before is None:
             paid[key] = now + self._each_s
-            self._forget(now)
+            if len(paid) > min(_FEW, self._keys):
+                self._forget(now)
         else:
             paid[key] = max(before, now) + self._each_s
             paid.move_to_end(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from server.broker.script import Script
@@ -20,12 +21,17 @@ class Recording:
 
     def packed(self, key: bytes, deadline_ms: int, origin: bytes, time_us: int, batch: Batch) -> bytes:
         """One call; the channel is called as the key is."""
-        members, deadline, at, named = batch.members, b"%d" % deadline_ms, b"%d" % time_us, _bulk(key)
+        members, deadline, at, named = batch.members, b"%d" % deadline_ms, b"%d" % time_us, _known_bulk(key)
         return b"*%d\r\n%b%b%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
             *(_OF_US + len(members), self._head, named, self._limits),
             *(len(deadline), deadline, named, len(origin), origin, len(at), at, len(batch.json), batch.json),
             _bulk(members[0]) if len(members) == 1 else b"".join(map(_bulk, members)),
         )
+
+
+@lru_cache(maxsize=10_000)
+def _known_bulk(part: bytes) -> bytes:
+    return _bulk(part)
 
 
 def _bulk(part: bytes) -> bytes:

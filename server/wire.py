@@ -88,7 +88,7 @@ class Frames(Frame):
     __slots__ = ("parts",)
 
     def __init__(self, parts: Sequence[Frame]) -> None:
-        super().__init__(b"", parts[-1].seq)
+        self.json, self.seq, self.floor = b"", parts[-1].seq, -1
         self.parts = parts
         self.websocket = b"".join([part.websocket for part in parts])
 

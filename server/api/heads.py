@@ -11,8 +11,11 @@ from server.api.bodies import Decoder
 from server.auth.address import Forwarded
 from server.events import DeviceId
 
-MOST: Final = 20_000
-"""Heads that are remembered, about 500 bytes each; the one that came first goes first."""
+MOST: Final = 10_000
+"""Heads that are remembered, about 500 bytes each; the one that came first goes first. Where a proxy gives each request
+a head of its own (`X-Request-Id`, `traceparent`), nothing is found, and 1.5 µs are lost."""
+MOST_BYTES: Final = 2048
+"""Of one; what a caller puts into a longer one is not kept."""
 _END: Final = b"\r\n\r\n"
 
 
@@ -54,8 +57,8 @@ class Heads:
     def put(self, data: bytes, reading: Reading) -> None:
         """A parser has read `data` as one request, its first, whose head says this."""
         end = len(data) - reading.length
-        if data.find(_END) + 4 != end:
-            return  # lines that end otherwise than in RFC 9112, 2.2
+        if end > MOST_BYTES or data.find(_END) + 4 != end:
+            return  # or lines that end otherwise than in RFC 9112, 2.2
         keyed = self._keyed.copy()
         keyed.update(data[:end])
         self._readings[keyed.digest()] = reading

@@ -123,8 +123,13 @@ class BoundedHttp(HttpToolsProtocol):
             self._parse(data)
             return
         short = way.again(data)
-        if short is not None and self._record_short(short):
-            self._bounds.unfinished.discard(self)
+        if short is not None:
+            if self._record_short(short):
+                self._bounds.unfinished.discard(self)
+            else:
+                self._short_way = None  # it has been tried
+                self._parse(data)
+                self._short_way = way
             return
         self._parse(data)
         cycle: RequestResponseCycle | None = self.cycle
@@ -157,7 +162,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if not self._head_bytes:
             self._bounds.unfinished.discard(self)
-        elif self not in self._bounds.unfinished:  # blank lines: no request, and yet uvicorn's keep-alive has ended
+        elif self not in self._bounds.unfinished:  # blank lines: a head has begun
             self._give(self._bounds.header_timeout_s)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn always lets it close
@@ -182,7 +187,15 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._refused = True  # what follows is the gateway's
         super()._unset_keepalive_if_required()
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        gateway: Any = self.ws_protocol_class(  # type: ignore[call-arg, misc]  # declared as any protocol class
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        gateway.connection_made(self.transport)
+        self.transport.set_protocol(gateway)
+        gateway.upgrade(self.scope["method"], self.url, self.scope["headers"])
+        # nobody tells us of the connection's end any more, and the parser and we refer to each other
+        self.parser = self.cycle = self.scope = self._served = None  # type: ignore[assignment]
 
     # httptools' callbacks
 
@@ -415,6 +428,7 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         self.flow.resume_reading()
+        super()._unset_keepalive_if_required()  # what follows lasts as long as it may
         if not answered:
             self.transport.write(problem_response(error, self.server_state.default_headers))
         if self.transport.can_write_eof():

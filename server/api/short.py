@@ -35,6 +35,9 @@ from server.errors import Unavailable
 from server.metrics import Metrics
 from server.wire import HANDLED_PATH
 
+SHORT_BYTES: Final = 8192
+"""Of a body: about 140 events. One that turns out to be for the long way is decoded there once more."""
+
 Headers = list[tuple[bytes, bytes]]
 Answer = Callable[["ShortRequest", Unavailable | None], None]
 """Told when the record is over; None: it is in the store."""
@@ -106,7 +109,7 @@ class ShortWay:
             head = read_head(headers, self._callers.cookie)
             if head.length is None or head.encoding or head.origins:
                 return None
-            if head.length > min(light_bytes(head.content_type), self._max_body):
+            if head.length > min(SHORT_BYTES, light_bytes(head.content_type), self._max_body):
                 return None
             caller = self._callers.known_by(head, headers)
             if caller is None:
@@ -141,7 +144,7 @@ class ShortWay:
             self._broker.submit(admitted.agent, batch, reading.device, recorded)
         except Exception:  # the long way meets it again, and answers it
             return False
-        request.content = b""  # the connection keeps its last request
+        request.content, request.headers = b"", []  # the connection keeps its last request
         self._in_flight.enter(len(body))
         self._callers.count(admitted)
         return True

@@ -1,7 +1,7 @@
 """One connection to the store, for the path of a clear: RESP3 by hiredis, gathered writes, replies in order.
 
-1. What a loop tick sends goes out as one write; or `GATHERED` at a time where it is more, and at once where the store
-   has nothing to do: it works while we do.
+1. What a loop tick sends goes out as one write; but at once where the store has nothing to do, and `GATHERED` at a time
+   where it has not much: it works while we do.
 2. Replies come in the order of requests. A request whose caller gave up stays in the queue with a callback that does
    nothing; taken out, every later reply would be another request's.
 3. A confirmation of (S)SUBSCRIBE is matched to the very request it answers; one that nobody asked for is reported: the
@@ -25,6 +25,8 @@ Callback = Callable[[Any], None]
 _Request = tuple[Callback, tuple[bytes, bytes] | None, float]
 GATHERED: Final = 4
 """Requests that go out at once; fewer when the loop has gone round."""
+MANY: Final = 64
+"""Where more wait for answers the store has enough to do: what comes on top goes out when the loop has gone round."""
 _NOTHING: Final = object()
 
 
@@ -81,7 +83,7 @@ class Link(asyncio.Protocol):
         idle = not self._waiting
         self._out.append(command)
         self._waiting.append((callback, confirms, self._loop.time()))
-        if idle or len(self._out) >= GATHERED:
+        if idle or (len(self._out) >= GATHERED and len(self._waiting) <= MANY):
             self._flush()
         elif len(self._out) == 1:
             self._loop.call_soon(self._flush)

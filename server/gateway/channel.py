@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from server.gateway.hub import Hub
 
 RUN_BYTES: Final = 16_384
-"""Of events that go out as one write; a quarter of what makes a session lag."""
+"""Of what goes out as one write, or one clear that is longer; a quarter of what makes a session lag."""
+_FRAME_BYTES: Final = 100
+"""Of a clear, besides its events."""
 
 
 class Channel:
@@ -36,13 +38,13 @@ class Channel:
         run: list[Announcement] = []
         size = 0
         for message in messages:
+            size += len(message.events) + _FRAME_BYTES
             if message.prev != self.last or size > RUN_BYTES:
                 self._fan_out(run)
-                run, size = [], 0
+                run, size = [], len(message.events) + _FRAME_BYTES
             if message.prev == self.last:
                 self.last = message.seq
                 run.append(message)
-                size += len(message.events)
             else:
                 self._hub.gap(self, message)
         self._fan_out(run)

@@ -1,8 +1,8 @@
 """One websocket connection, below its session: the handshake's answer, frames in and out, and its end.
 
-uvicorn hands a websocket protocol class every upgrade on every path, replaying the request head. `websockets`' sans-I/O
-`ServerProtocol` reads the handshake and what devices send; what they are sent is written to the transport as it is,
-since server frames are not masked. One object a connection, no task, queue or ASGI scope.
+The HTTP protocol class hands over every upgrade on every path, with the head that its parser has read. `websockets`'
+sans-I/O protocols judge the handshake and read what devices send; what they are sent is written to the transport as it
+is, since server frames are not masked. One object a connection, no task, queue or ASGI scope.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
-from websockets.exceptions import InvalidState, SecurityError
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame as WebSocketFrame
 from websockets.http11 import Request
-from websockets.protocol import CONNECTING
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from websockets.protocol import Protocol, Side
 
-from server import logs, wire
+from server import logs
 from server.auth.address import network_of
-from server.errors import ClearsyncError, HeadersTooLarge, Refused, Unavailable
+from server.errors import ClearsyncError, Refused, Unavailable
 from server.gateway.door import CLOSE_CODES, Door, not_a_handshake
+from server.gateway.handshake import answer_to, request_of
 from server.problems import problem_response
 from server.wire import CloseCode, Frame
 
@@ -44,19 +43,22 @@ _quiet = logging.getLogger("clearsync.websockets")
 _quiet.setLevel(logging.WARNING)  # else it says "connection closed" for each, and a session's end is logged here
 
 
-def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
-    return Subprotocol(wire.SUBPROTOCOL) if wire.SUBPROTOCOL in offered else None
-
-
-def _is_one_frame(data: bytes) -> bool:
-    """Of a device, so it is masked; a longer one than 125 bytes does not count."""
-    return len(data) >= 6 and 0x80 <= data[1] < 0x80 + 126 and len(data) == 6 + (data[1] & 0x7F)
+def _is_whole(data: bytes) -> bool:
+    """Whether it is one or several frames of a device, masked, up to the last byte."""
+    at, end = 0, len(data)
+    while at + 4 <= end:
+        length = data[at + 1] & 0x7F
+        if length == 127:
+            return False  # 64 KiB, which do not come in one read
+        at += 6 + length if length < 126 else 8 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at == end
 
 
 class Connection(asyncio.Protocol):
     """From the first byte to the last; whoever inherits it decides who gets in (`requested`) and hears (`received`)."""
 
     __slots__ = (
+        "_accepted",
         "_address",
         "_between",
         "_connections",
@@ -79,17 +81,12 @@ class Connection(asyncio.Protocol):
         self._door: Door = app_state["door"]
         self._loop = _loop or asyncio.get_running_loop()
         self._connections: set[Any] = server_state.connections
-        self._ws = ServerProtocol(
-            max_size=self._door.max_frame_bytes,
-            subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
-            select_subprotocol=_subprotocol,
-            logger=_quiet,
-        )
+        self._ws = Protocol(Side.SERVER, max_size=self._door.max_frame_bytes, logger=_quiet)
         self._transport: asyncio.Transport | None = None
         self._address = ""
         self._heard = True
-        self._held = self._deaf = False
-        self._between = False  # all that came was whole: the parser is between two frames
+        self._accepted = self._held = self._deaf = False
+        self._between = True  # all that came was whole: the parser is between two frames
 
     # for whoever inherits
 
@@ -126,25 +123,19 @@ class Connection(asyncio.Protocol):
         if self._between:
             if len(data) == 6 and data.startswith(_PONG) and self.ponged():
                 return  # 1 µs instead of 12; of idle devices nothing else comes
-            self._between = _is_one_frame(data)
-        elif self._ws.state is CONNECTING:
-            self._between = data.find(b"\r\n\r\n") == len(data) - 4
+            self._between = _is_whole(data)
+        if not self._accepted:
+            return  # before the handshake is answered nothing is to come, and nothing is answered
         for start in range(0, len(data), PIECE_BYTES):
             if self._deaf:
                 return
             self._ws.receive_data(data[start : start + PIECE_BYTES])
             self._hear()
-        if self._ws.handshake_exc is not None:
-            self._unreadable(self._ws.handshake_exc)
         self._flush()
 
     def _hear(self) -> None:
         for event in self._ws.events_received():
-            if isinstance(event, Request):
-                peer = get_remote_addr(self._transport) if self._transport is not None else None
-                self._address = peer[0] if peer else ""
-                self.requested(event)
-            elif isinstance(event, WebSocketFrame):
+            if isinstance(event, WebSocketFrame):
                 self.received(event)
 
     def eof_received(self) -> None:
@@ -153,26 +144,31 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._transport = None
+        self._ws.parser.close()  # it refers to its protocol, as that does to it: what is left goes at once
 
-    # the answer to the handshake
+    # the handshake
+
+    def upgrade(self, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """The head of a handshake has come; names are in lower case."""
+        peer = get_remote_addr(self._transport) if self._transport is not None else None
+        self._address = peer[0] if peer else ""
+        try:
+            request = request_of(method, target, headers)
+        except ClearsyncError as problem:
+            self.refuse(problem)
+        else:
+            self.requested(request)
 
     def open(self, request: Request) -> bool:
         """Accept. False where it was no proper handshake."""
-        response = self._ws.accept(request)
+        response, problem = answer_to(request)
         if response.status_code != 101:
-            self.refuse(not_a_handshake(response.status_code, self._ws.handshake_exc))
+            self.refuse(not_a_handshake(response.status_code, problem))
             return False
-        self._ws.send_response(response)
-        self._flush()
+        self._accepted = True
+        if self._transport is not None:
+            self._transport.write(response.serialize())
         return True
-
-    def _unreadable(self, problem: Exception) -> None:
-        """uvicorn took the head for a request, `ServerProtocol` did not; what it would answer is plain text."""
-        self._ws.data_to_send()
-        if isinstance(problem, SecurityError):
-            self.refuse(HeadersTooLarge(f"request head: {problem}"))
-        else:
-            self.refuse(not_a_handshake(400, problem.__cause__ or problem))
 
     def refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
         """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""

@@ -106,5 +106,5 @@ def _only(values: list[str], name: str) -> bytes | None:
 
 
 def _bytes(value: str) -> bytes:
-    """As it came: `websockets` decodes headers so."""
-    return value.encode("utf-8", "surrogateescape")
+    """As it came (`handshake.request_of`)."""
+    return value.encode("latin-1")

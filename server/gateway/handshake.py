@@ -1,14 +1,59 @@
-"""What the head of an upgrade asks for. uvicorn hands us every path, so the path is ours to read too."""
+"""The head of an upgrade: what it asks for, and the answer. Every path comes here, so the path is ours to read too."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
-from server.errors import NotFound
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeaderValue
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from server.errors import HeadersTooLarge, NotFound
 from server.events import Cursor, DeviceId
-from server.wire import SYNC_PATH, sync_query
+from server.gateway.door import not_a_handshake
+from server.wire import SUBPROTOCOL, SYNC_PATH, sync_query
+
+MAX_HEADERS: Final = 128
+MAX_LINE_BYTES: Final = 8192
+"""As `websockets` bounds them, of which the first is more than any browser sends."""
+_quiet = logging.getLogger("clearsync.websockets")
+
+
+def request_of(method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:
+    """As `websockets` would have read it. `HeadersTooLarge`, `BadRequest` for a body, or a target that is not ASCII."""
+    if len(headers) > MAX_HEADERS:
+        raise HeadersTooLarge(f"request head: more than {MAX_HEADERS} headers")
+    if len(target) > MAX_LINE_BYTES or any(len(name) + len(value) > MAX_LINE_BYTES for name, value in headers):
+        raise HeadersTooLarge(f"request head: a line has more than {MAX_LINE_BYTES} bytes")
+    if any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers):
+        raise not_a_handshake(400, ValueError("it has a body"))
+    read = Headers()
+    try:
+        for name, value in headers:
+            read[name.decode("ascii")] = value.decode("latin-1")
+        return Request(target.decode("ascii"), read, method)
+    except (UnicodeDecodeError, InvalidHeaderValue) as problem:
+        raise not_a_handshake(400, problem) from None
+
+
+def _subprotocol(_: ServerProtocol, offered: Any) -> Subprotocol | None:
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+
+
+_judge: Final = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], select_subprotocol=_subprotocol, logger=_quiet)
+"""For all: it keeps nothing of a request but what is wrong with it."""
+
+
+def answer_to(request: Request) -> tuple[Response, Exception | None]:
+    """What `websockets` answers, and what is wrong with the handshake where that is no 101."""
+    _judge.handshake_exc = None
+    return _judge.accept(request), _judge.handshake_exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A channel stands for one agent here: its sessions, and `last`, the highest position that was announced. Live clears fan
 out synchronously. Whatever else can be (a join, a gap, a subscription that came back, a device that drained) is one
-thing: some sessions are JOINING, the channel is queued, and a reader reads from each position at which they stand.
+thing: some sessions are JOINING, the channel is queued, and a reader reads on from where they stand, page by page.
 A read is made only while the channel is subscribed: what comes after the read is then announced.
 """
 
@@ -20,7 +20,7 @@ from server.broker.base import Broker
 from server.errors import Unavailable
 from server.events import AgentId
 from server.gateway.channel import Channel
-from server.gateway.standing import lowest, served
+from server.gateway.standing import highest, lowest, served
 from server.metrics import Metrics
 from server.session import Announcement, Handled, Session, State
 from server.wire import CloseCode
@@ -34,6 +34,8 @@ _SWEEP_STEPS: Final = 60
 _RETRY_S: Final = 0.5
 _WHOLE_READS: Final = 3
 """To the end of what there is, before other channels have their turn."""
+_PAGES: Final = 4
+"""For those furthest behind, before the ones least behind have theirs."""
 _SLICE: Final = 100
 """Sessions that are written to, or channels that are unsubscribed, before others have the loop."""
 
@@ -185,15 +187,17 @@ class Hub:
 
     async def _read(self, channel: Channel) -> bool:
         """Bring the channel's JOINING sessions to the present. True where some have to wait for another turn."""
-        whole = 0
+        whole = pages = 0
         while whole < _WHOLE_READS:
             store, groups = self.store_id, channel.joining()
             if not groups:
                 return False
             asked = (channel.subscriptions, channel.last)
-            first = lowest(groups)
+            least = pages >= _PAGES
+            first = highest(groups) if least else lowest(groups)
             read = await self.broker.read(channel.agent, *first)
-            for sessions, part in served(groups, first, read):
+            pages = 0 if least or read.page_end is None else pages + 1
+            for sessions, part in [(groups[first], read)] if least else served(groups, first, read):
                 if part is not read:
                     await asyncio.sleep(0)
                 if not read.store == store == self.store_id:

@@ -1,7 +1,8 @@
 """Where the sessions of a channel stand, and what a read from the lowest of these positions is to each of them.
 
 However many devices of an agent come back, each with a cursor of its own: what the one furthest behind is read is read
-for all, page by page. Those further on join it where the pages have come to them.
+for all, page by page. Those further on join it where the pages have come to them; but where that takes many pages, a
+read is now and then for the one least behind, which need not wait for all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ Groups = dict[Standing, list[Session]]
 def lowest(groups: Groups) -> Standing:
     """The first to be read from: the present, then the position furthest behind."""
     return min(groups, key=_order)
+
+
+def highest(groups: Groups) -> Standing:
+    """The one least behind."""
+    return max(groups, key=_order)
 
 
 def _order(standing: Standing) -> tuple[int, int]:

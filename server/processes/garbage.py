@@ -11,7 +11,8 @@ to itself in a circle.
    nothing is found, up to `LONGEST_S`. So a path that leaks cycles makes a worker twice as large and some 100 MB
    more, not larger without end.
 
-The thresholds are meant as CPython 3.11 reads them.
+The thresholds are meant as CPython 3.11 to 3.13 read them. 3.14 looks at a part of all objects each time: there rule 2
+bounds that part, and rule 3 is an addition.
 """
 
 from __future__ import annotations
@@ -84,12 +85,17 @@ class Policy:
     def look(self, now: float) -> None:
         """Collect all where it is time, or where memory has doubled."""
         if now >= self._due or sys.getallocatedblocks() > 2 * self._blocks + self._growth:
-            found = gc.collect()
+            timed, before, found = now >= self._due, sys.getallocatedblocks(), gc.collect()
             self._blocks = sys.getallocatedblocks()
-            self._wait_s = FIRST_LOOK_S if found >= FOUND else min(2 * self._wait_s, LONGEST_S)
-            self._due = now + self._wait_s
-            if found >= FOUND:
+            # what falls when a generator in a circle is closed is not counted as found
+            if (found := max(found, before - self._blocks)) >= FOUND:
+                self._wait_s = FIRST_LOOK_S
                 _log.warning("cyclic garbage", objects=found)
+            elif timed:
+                self._wait_s = min(2 * self._wait_s, LONGEST_S)
+            self._due = now + self._wait_s
+        else:
+            self._blocks = min(self._blocks, sys.getallocatedblocks())  # what has gone may not come back unseen
 
     def _collected(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":

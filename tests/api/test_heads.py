@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from server.api.bodies import decoder_for
-from server.api.heads import Heads, Reading
+from server.api.heads import MOST_BYTES, Heads, Reading
 from server.api.http import BoundedHttp
 from tests.api.houses import Pair, pair
 from tests.api.raw import events
@@ -55,6 +55,14 @@ def test_one_whose_end_is_elsewhere_is_not_kept() -> None:
     loose = HEAD.replace(b"\r\n", b"\n") + b"1\r\n\r\n"
     heads.put(loose, reading())
     assert heads.find(loose) is None
+
+
+def test_a_long_one_is_not_kept() -> None:
+    heads = Heads()
+    for size, kept in ((MOST_BYTES, True), (MOST_BYTES + 1, False)):
+        data = HEAD.replace(b"Host: a", b"Host: " + b"a" * (size - len(HEAD) + 1)) + b"12345"
+        heads.put(data, reading())
+        assert (heads.find(data) is not None) == kept
 
 
 def test_no_more_than_so_many_are_kept() -> None:

@@ -122,6 +122,18 @@ def test_a_connection_has_one_timer_however_often_it_is_used(hasty: Pair) -> Non
         assert wire.inside.timeout_keep_alive_task is None, "which would keep it in memory"
 
 
+def test_a_refusal_is_not_cut_short_by_the_end_of_an_idle_connection(hasty: Pair) -> None:
+    """Its caller may still be sending, and is read from for a while."""
+    with Wire(hasty.short) as wire:
+        wire.send(PLAIN)
+        wire.settle()
+        assert wire.inside.timeout_keep_alive_task is not None
+        wire.send(b"nonsense\r\n\r\n")
+        wire.settle()
+        assert wire.told().endswith(b"}"), "it is refused"
+        assert wire.inside.timeout_keep_alive_task is None
+
+
 def test_a_connection_is_idle_once_the_rest_of_a_body_has_come_that_was_answered_before(hasty: Pair) -> None:
     """The timer of the answer before it ends in the middle of the body."""
     refused = post(body=ONE, who=("X-None", ""))

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.utils import apply_mask
 
+from server.gateway.websocket import Gateway
 from server.wire import HANDLED_PATH, SYNC_PATH
 from tests.running import Running
 
@@ -267,6 +268,14 @@ def masked(data: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True, mask:
         size = bytes([mask << 7 | 127]) + length.to_bytes(8, "big")
     key = b"\x5a\xa5\x3c\xc3" if mask else b""
     return bytes([fin << 7 | opcode]) + size + key + (apply_mask(data, key) if mask else data)
+
+
+def knock(gateway: Gateway, head: bytes) -> None:
+    """Hand a handshake over, as the HTTP protocol class does."""
+    line, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    method, target, _ = line.split(b" ")
+    headers = [(name.lower(), value) for name, value in (field.split(b": ", 1) for field in fields)]
+    gateway.upgrade(method.decode(), target, headers)
 
 
 class Raw:

@@ -31,7 +31,7 @@ from server.gateway.websocket import Gateway
 from server.metrics import Metrics
 from server.session import Handled, Session
 from server.wire import SYNC_PATH
-from tests.gateway.devices import masked, upgrade
+from tests.gateway.devices import knock, masked, upgrade
 
 Hook = Callable[[str], Awaitable[None]]
 CRM: Final = "https://crm.example.com"
@@ -237,7 +237,7 @@ class Visit:
         self.gateway = Gateway(_CONFIG, world.server_state, state, cast(Any, world.loop))
         self.transport.gateway = self.gateway
         self.gateway.connection_made(self.transport)
-        self.gateway.data_received(head)
+        knock(self.gateway, head)
 
     @property
     def status(self) -> int:

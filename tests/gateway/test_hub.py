@@ -650,6 +650,44 @@ async def test_a_long_catch_up_is_read_in_pages_that_others_come_between(monkeyp
     await with_hub(world, history())
 
 
+async def test_one_that_is_hardly_behind_does_not_wait_for_all_pages_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "PAGE_EVENTS", 2)
+    world = World(1)
+    world.broker.store.cap = 5000
+    phone, tablet, _ = world.devices
+    seqs = [world.broker.record(AGENT, Batch([Event.parse("NewTicket", n)]), None).result() for n in range(100)]
+    world.broker.wire.clear()
+    world.broker.store.floor = seqs[0] - 1
+    world.truth = dict(world.broker.store.entries)
+    phone.cursor, tablet.cursor = Cursor("a", Seq(seqs[0] - 1)), Cursor("a", Seq(seqs[-2]))
+
+    async def history() -> None:
+        world.connect(phone)
+        world.connect(tablet)
+        world.reconnect_listener()
+        await world.settle()
+        assert tablet.pipe is not None
+        assert tablet.pipe.session is not None
+        assert phone.pipe is not None
+        phone.pipe.high = 100
+        reads = 0
+        while tablet.pipe.session.state is not State.LIVE:
+            assert len(world.broker.asked) == 1
+            reads += 1
+            world.broker.run_read(0)
+            world.answer_read()
+            await world.settle()
+        assert reads == hub_module._PAGES + 1
+        assert [json.loads(frame.json)["type"] for frame in tablet.pipe.buffer] == ["welcome", "clear"]
+        await world.finish()
+        assert phone.has == world.truth
+        assert tablet.has == {member: seq for member, seq in world.truth.items() if seq > seqs[-2]}
+
+    await with_hub(world, history())
+
+
 async def test_many_devices_are_written_to_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "_SLICE", 2)
     world = World(1)

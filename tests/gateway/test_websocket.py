@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +22,7 @@ from server.auth.principal import Credentials, Principal, Scope
 from server.auth.quota import Quota
 from server.broker.leases import Leases
 from server.events import AgentId
-from server.gateway.connection import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES
+from server.gateway.connection import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES, _is_whole
 from server.gateway.door import Door
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
@@ -30,7 +32,7 @@ from server.limits import Pace
 from server.metrics import Metrics
 from server.session import Handled, Session
 from server.wire import CloseCode
-from tests.gateway.devices import masked, upgrade
+from tests.gateway.devices import knock, masked, upgrade
 
 PING = b"\x89\x00"
 PER_S, BURST = 20, 50
@@ -163,7 +165,7 @@ class Connection:
         self.gateway = Gateway(config, ServerState(), {"door": door}, cast(Any, self.clock))
         self.transport.gateway = self.gateway
         self.gateway.connection_made(self.transport)
-        self.gateway.data_received(upgrade(cast(Any, SimpleNamespace(port=1))))
+        knock(self.gateway, upgrade(cast(Any, SimpleNamespace(port=1))))
 
     @property
     def session(self) -> Session:
@@ -382,6 +384,29 @@ def test_a_pong_between_the_parts_of_a_text_is_one(connection: Connection, befor
     assert not connection.transport.aborted
     connection.gateway.data_received(masked(b'"ping"}', Opcode.CONT))
     assert connection.said() == ["pong"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 3000])
+def test_what_is_whole_is_known_to_be(size: int) -> None:
+    frame = masked(b"x" * size)
+    for data in (frame, frame + PONG, PONG + frame + frame):
+        assert _is_whole(data)
+    assert not any(_is_whole(frame[:end]) for end in range(1, len(frame)))
+
+
+async def test_what_is_left_of_a_connection_goes_at_once(connection: Connection) -> None:
+    """Without a collector: else it is for each device that left."""
+    connection.welcome()
+    parser = weakref.ref(connection.gateway._ws)  # the gateway's own, and it is the only one that refers to it
+    gc.collect()
+    gc.disable()
+    try:
+        connection.transport.gateway = None
+        connection.gateway.connection_lost(None)
+        del connection.gateway
+        assert parser() is None
+    finally:
+        gc.enable()
 
 
 # more frames than a device may send

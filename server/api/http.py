@@ -193,7 +193,8 @@ class BoundedHttp(HttpToolsProtocol):
         )
         gateway.connection_made(self.transport)
         self.transport.set_protocol(gateway)
-        gateway.upgrade(self.scope["method"], self.url, self.scope["headers"])
+        peer = self.client[0] if self.client else ""
+        gateway.upgrade(self.scope["method"], self.url, self.scope["headers"], peer)
         # nobody tells us of the connection's end any more, and the parser and we refer to each other
         self.parser = self.cycle = self.scope = self._served = None  # type: ignore[assignment]
 

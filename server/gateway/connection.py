@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame as WebSocketFrame
@@ -24,15 +22,13 @@ from websockets.protocol import Protocol, Side
 from server import logs
 from server.auth.address import network_of
 from server.errors import ClearsyncError, Refused, Unavailable
-from server.gateway.door import CLOSE_CODES, Door, not_a_handshake
-from server.gateway.handshake import answer_to, request_of
+from server.gateway.door import CLOSE_CODES, Door
+from server.gateway.handshake import accepted, request_of
 from server.problems import problem_response
 from server.wire import CloseCode, Frame
 
 HIGH_WATER_BYTES: Final = 65536
 """What waits for a slow device in this process; past it the session lags, and what it misses is read again."""
-UNSENT_BYTES: Final = 16384
-"""What the kernel takes on top of it before it is sent."""
 PIECE_BYTES: Final = 4096
 """What is parsed at one time: a read may hold 40,000 pings, and is not to be answered whole before anybody counts."""
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -61,12 +57,12 @@ class Connection(asyncio.Protocol):
         "_accepted",
         "_address",
         "_between",
-        "_connections",
         "_deaf",
         "_door",
         "_heard",
         "_held",
         "_loop",
+        "_server",
         "_transport",
         "_ws",
     )
@@ -80,7 +76,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._door: Door = app_state["door"]
         self._loop = _loop or asyncio.get_running_loop()
-        self._connections: set[Any] = server_state.connections
+        self._server = server_state
         self._ws = Protocol(Side.SERVER, max_size=self._door.max_frame_bytes, logger=_quiet)
         self._transport: asyncio.Transport | None = None
         self._address = ""
@@ -115,8 +111,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        _bound_kernel_buffer(transport)
-        self._connections.add(self)
+        self._server.connections.add(cast(Any, self))
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -142,16 +137,15 @@ class Connection(asyncio.Protocol):
         """The device is gone; the transport closes itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self._server.connections.discard(cast(Any, self))
         self._transport = None
         self._ws.parser.close()  # it refers to its protocol, as that does to it: what is left goes at once
 
     # the handshake
 
-    def upgrade(self, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """The head of a handshake has come; names are in lower case."""
-        peer = get_remote_addr(self._transport) if self._transport is not None else None
-        self._address = peer[0] if peer else ""
+    def upgrade(self, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], peer: str) -> None:
+        """The head of a handshake has come, from the address `peer`; names are in lower case."""
+        self._address = peer
         try:
             request = request_of(method, target, headers)
         except ClearsyncError as problem:
@@ -161,13 +155,14 @@ class Connection(asyncio.Protocol):
 
     def open(self, request: Request) -> bool:
         """Accept. False where it was no proper handshake."""
-        response, problem = answer_to(request)
-        if response.status_code != 101:
-            self.refuse(not_a_handshake(response.status_code, problem))
+        try:
+            answer = accepted(request, self._server.default_headers)
+        except ClearsyncError as problem:
+            self.refuse(problem)
             return False
         self._accepted = True
         if self._transport is not None:
-            self._transport.write(response.serialize())
+            self._transport.write(answer)
         return True
 
     def refuse(self, error: ClearsyncError, request: Request | None = None) -> None:
@@ -246,11 +241,3 @@ class Connection(asyncio.Protocol):
         except Exception:
             _log.exception("connection failed", address=self._address)
             self.failed()
-
-
-def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
-    """Else up to 4 MB wait in the kernel for a device that reads slowly: its buffer here is empty, so it is pinged, and
-    the ping stands behind all of that for longer than it may take to answer."""
-    connection, option = transport.get_extra_info("socket"), getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-        connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)

@@ -45,8 +45,7 @@ def read_visitor(door: Door, request: Request, peer: str) -> Visitor:
     host = hosts[0] if hosts else ""
     if door.local_only and not is_local_host(host):
         raise Forbidden("in development the Host must be localhost or a loopback address")
-    named = [(name.lower(), value) for name, value in headers.raw_items()]
-    encrypted = bool(origins) and door.way.encrypted(peer, named)
+    encrypted = bool(origins) and door.way.encrypted(peer, headers.raw_items())
     if not all(origin_allowed(origin, host, door.allowed_origins, encrypted=encrypted) for origin in origins):
         raise Forbidden("this origin may not open a session, see gateway.allowed_origins")
     if "X-Agent-Id" in headers:
@@ -58,7 +57,7 @@ def read_visitor(door: Door, request: Request, peer: str) -> Visitor:
         cookie = next(filter(None, found), None)
         if cookie is not None and not origins:
             raise Forbidden("a session by cookie needs an Origin")
-    return Visitor(asked, Credentials(authorization, app_token, cookie), door.way.address(peer, named))
+    return Visitor(asked, Credentials(authorization, app_token, cookie), door.way.address(peer, headers.raw_items()))
 
 
 async def principal_of(door: Door, visitor: Visitor) -> Principal:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHeaderValue
-from websockets.http11 import Request, Response
+from websockets.exceptions import InvalidHandshake, InvalidHeaderValue
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -50,10 +50,20 @@ _judge: Final = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], select_s
 """For all: it keeps nothing of a request but what is wrong with it."""
 
 
-def answer_to(request: Request) -> tuple[Response, Exception | None]:
-    """What `websockets` answers, and what is wrong with the handshake where that is no 101."""
-    _judge.handshake_exc = None
-    return _judge.accept(request), _judge.handshake_exc
+def accepted(request: Request, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The answer that opens a websocket, with `more` headers; put together here, in a third of the time. Raises the
+    refusal of what is no proper handshake."""
+    try:
+        key, _, protocol = _judge.process_request(request)
+    except InvalidHandshake:
+        _judge.handshake_exc = None
+        status = _judge.accept(request).status_code
+        raise not_a_handshake(status, _judge.handshake_exc) from None
+    lines = [b"HTTP/1.1 101 Switching Protocols", *[b"%b: %b" % header for header in more]]
+    lines += [b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: %b" % key.encode()]
+    if protocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: %b" % protocol.encode())
+    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)

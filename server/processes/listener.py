@@ -12,6 +12,8 @@ from server.settings import KEYS
 
 BACKLOG: Final = 2048
 """The connections that wait in the kernel while no worker takes them, as during a restart."""
+UNSENT_BYTES: Final = 16384
+"""What the kernel takes of a connection before it is sent."""
 RELEASE_S: Final = 2.0
 """The time in which the workers of a supervisor that was killed let go of an address (see `worker.ORPHAN_S`)."""
 
@@ -53,12 +55,22 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bound_kernel_buffers(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _bound_kernel_buffers(listener: socket.socket) -> None:
+    """Of all connections that it will have. Else up to 4 MB wait in the kernel for a device that reads slowly: its
+    buffer in the worker is empty, so it is pinged, and the ping stands behind all of that for longer than it may take
+    to answer."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 
 def url_of(listener: socket.socket, scheme: str = "http") -> str:

@@ -275,7 +275,7 @@ def knock(gateway: Gateway, head: bytes) -> None:
     line, *fields = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     method, target, _ = line.split(b" ")
     headers = [(name.lower(), value) for name, value in (field.split(b": ", 1) for field in fields)]
-    gateway.upgrade(method.decode(), target, headers)
+    gateway.upgrade(method.decode(), target, headers, "192.0.2.1")
 
 
 class Raw:

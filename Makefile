@@ -55,7 +55,7 @@ soak: $(VENV)/.installed-dev ## devices come and go, and nothing is left behind 
 rolling: $(VENV)/.installed-dev ## rolling restarts of two servers behind nginx, which has to be installed (ARGS="--restarts 3")
 	$(VENV)/bin/python -m tests.faults.rolling $(ARGS)
 
-bench: $(VENV)/.installed-dev bench-peers ## clearsync beside what one would take instead, 25 minutes (ARGS="--only clearsync,nchan")
+bench: $(VENV)/.installed-dev bench-peers ## clearsync beside what one would take instead, 20 minutes (ARGS="--only clearsync,nchan")
 	$(VENV)/bin/python -m bench $(ARGS)
 
 lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)

@@ -560,9 +560,9 @@ static void dial_publishers(void) {
         publishers[i].kind = HTTP;
         dial(&publishers[i], o.httpport, 0);
     }
-    for (uint64_t limit = now_us() + 10000000; idle < o.publishers;) {
+    for (uint64_t limit = now_us() + 3000000; idle < o.publishers;) {
         pump(10);
-        if (now_us() > limit) errno = 0, die("not all connections for posts were accepted within 10 s");
+        if (now_us() > limit) errno = 0, die("not all connections for posts were accepted within 3 s");
     }
 }
 

@@ -10,7 +10,7 @@ one (uvicorn, Starlette, the endpoint) with the same result and the same answer,
 2. A record that fails is answered as the endpoint does it, by a `Problem`.
 3. Judgements are the endpoint's own: `read_head`, `Callers`, the decoders, `InFlight`.
 4. A caller's next head is mostly his last one again, byte for byte, and says the same again: what it said is known by
-   a hash of it (`Heads`). That saves the parser, 8 of 17 µs. Who stands behind its credentials is looked up each time.
+   a hash of it (`Heads`). That saves the parser, 11 of 29 µs. Who stands behind its credentials is looked up each time.
 """
 
 from __future__ import annotations

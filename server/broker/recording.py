@@ -1,4 +1,4 @@
-"""The command that records a batch, as RESP: put together, since most of it never changes. 0.6 µs, packed 1.5 µs."""
+"""The command that records a batch, as RESP: put together, since most of it never changes. 1.0 µs, packed 1.4 µs."""
 
 from __future__ import annotations
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_state_path
 
-from server.errors import BadRequest
-from server.events import Cursor
+from server.client import CursorKey, FileCursors
 
 
 def state_dir() -> Path:
@@ -18,35 +15,28 @@ def state_dir() -> Path:
     return user_state_path("clearsync", appauthor=False) / "cursors"
 
 
-class CursorStore:
-    """One file for each server, user and device, readable by its owner only, always whole.
+class Remembered(FileCursors):
+    """Where a cursor can't be kept, `note` is told so once, and it goes on: showing clears matters more."""
 
-    `user` is whatever tells agents apart (`Remote.who`). The file's name is a hash, so that neither tells whom this
-    account listens for.
-    """
+    def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
+        super().__init__(folder)
+        self._note = note
+        self._complained = False
 
-    def __init__(self, folder: Path, *, url: str, user: str, device: str) -> None:
-        key = hashlib.sha256("\n".join((url, user, device)).encode()).hexdigest()
-        self.path = folder / key
-
-    def load(self) -> str | None:
-        """The cursor of the run before; None where there was none, or what is there is no cursor."""
+    def get(self, key: CursorKey) -> str | None:
         try:
-            return str(Cursor.parse(self.path.read_text("ascii").strip()))
-        except (FileNotFoundError, UnicodeDecodeError, BadRequest):
+            return super().get(key)
+        except OSError as error:
+            self._complain(error)
             return None
 
-    def save(self, cursor: str) -> None:
-        """Replace it in one step: a reader, or a crash, finds the old one or the new one. Raises OSError.
-
-        Not synced to the disk: an older cursor after a power cut repeats clears, and clears may be repeated.
-        """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent)  # 0600
+    def set(self, key: CursorKey, cursor: str) -> None:
         try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(cursor + "\n")
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            super().set(key, cursor)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            self._note(f"the position can't be remembered in {self.folder}: {error.strerror}")

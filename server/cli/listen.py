@@ -8,12 +8,11 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from server.cli.cursors import CursorStore, state_dir
+from server.cli.cursors import Remembered, state_dir
 from server.cli.remote import Remote, add_arguments, remote, signed_in
 from server.cli.screen import Lines, Screen
 from server.client import Received, Welcome
@@ -90,15 +89,10 @@ def _show(args: argparse.Namespace, where: Remote) -> Show:
 
 async def listen(where: Remote, device: str, cursor: str | None, show: Show) -> None:
     """Show every frame, and once when the credentials end; the cursor is remembered once a frame has been shown."""
-    store = CursorStore(state_dir(), url=where.url, user=where.who, device=device)
+    cursors = Remembered(state_dir(), show.note)
     told = False
     async with (
-        where.client(
-            device=device,
-            cursor=cursor if cursor is not None else store.load(),
-            on_cursor=_remember(store, show.note),
-            on_retry=show.retrying,
-        ) as client,
+        where.client(agent=where.who, device=device, cursor=cursor, cursors=cursors, on_retry=show.retrying) as client,
         aclosing(client.frames()) as frames,
     ):
         async for received in frames:
@@ -112,19 +106,3 @@ def _tell_end(welcome: Welcome, show: Show) -> None:
     if welcome.expires is not None and 0 <= welcome.expires <= FORESEEN_S:
         end = datetime.now(UTC) + timedelta(seconds=welcome.expires)
         show.note(f"the credentials expire at {end:%Y-%m-%dT%H:%M:%SZ}, in {welcome.expires:.0f} s")
-
-
-def _remember(store: CursorStore, note: Callable[[str], None]) -> Callable[[str], None]:
-    """Save each cursor; where that fails say so once and go on: showing clears matters more."""
-    complained = False
-
-    def save(cursor: str) -> None:
-        nonlocal complained
-        try:
-            store.save(cursor)
-        except OSError as error:
-            if not complained:
-                complained = True
-                note(f"the position can't be remembered in {store.path.parent}: {error.strerror}")
-
-    return save

@@ -44,6 +44,9 @@ class Timing:
     answer_s: float = 10.0
     """For a `pong`, a `checked`, a `refreshed` or the answer to a POST."""
     close_s: float = 1.0
+    renew_before_s: float = 30.0
+    """Credentials that can be asked for are, so long before they end; halfway where they are good for less than twice
+    that."""
     handled_tries: int = 4
     handled_longest_wait_s: float = 10.0
     """`handled` gives up rather than wait longer than this for its next try."""
@@ -59,14 +62,16 @@ class Connection:
         self._socket = socket
         self._timing = timing
         self._silence_s = timing.open_s
+        self.renew_at: float | None = None
+        """When, by the loop's clock, other credentials should be shown; None = these don't end."""
         self._reading = asyncio.Lock()
         self._ahead: deque[Received] = deque()
         self._answers: dict[str, Checked | Refreshed | Problem | None] = {}
         self._refs = count(1)
         self._failure: Exception | None = None
 
-    async def welcomed(self) -> None:
-        """Returns once the welcome is there; it stays the first that `receive` gives."""
+    async def welcomed(self) -> Welcome:
+        """The welcome, once it is there; it stays the first that `receive` gives."""
         try:
             async with asyncio.timeout(self._timing.open_s):
                 received = read(await self._socket.recv())
@@ -75,7 +80,9 @@ class Connection:
         if not isinstance(received.frame, Welcome):
             raise Unreadable(f"the first frame is no welcome: {received.text[:100]!r}")
         self._silence_s = received.frame.ping + self._timing.ping_margin_s
+        self._ends_in(received.frame.expires)
         self._ahead.append(received)
+        return received.frame
 
     async def receive(self) -> Received:
         """The next frame for the device. Raises one of the failures that `judge` knows."""
@@ -91,7 +98,16 @@ class Connection:
 
     async def refresh(self, authorization: str) -> float | None:
         """Show other credentials, and read until the answer is there: for how many seconds they are good."""
-        return (await self._ask("refresh", "authorization", msgspec.json.encode(authorization), Refreshed)).expires
+        expires_s = (await self._ask("refresh", "authorization", msgspec.json.encode(authorization), Refreshed)).expires
+        self._ends_in(expires_s)
+        return expires_s
+
+    def _ends_in(self, expires_s: float | None) -> None:
+        if expires_s is None:
+            self.renew_at = None
+        else:
+            early_s = min(self._timing.renew_before_s, expires_s / 2)
+            self.renew_at = asyncio.get_running_loop().time() + expires_s - early_s
 
     async def _ask(self, question: str, name: str, value: bytes, expected: type[_A]) -> _A:
         ref = f"c{next(self._refs)}"

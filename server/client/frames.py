@@ -43,6 +43,11 @@ class Clear(msgspec.Struct, frozen=True, tag_field="type", tag="clear"):
         """
         return self.at if event.at is None else event.at
 
+    def dated(self) -> Clear:
+        """The same, with the time in every event."""
+        events = tuple([HandledEvent(event.type, event.id, self.until(event)) for event in self.events])
+        return Clear(self.cursor, self.at, events)
+
 
 class Reset(msgspec.Struct, frozen=True, tag_field="type", tag="reset"):
     """What was missed is not known any more: fetch the list from the CRM. What is retained follows as clears."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from server import __version__
 from server.client.address import is_loopback
 from server.client.connection import Timing
-from server.client.retry import Backoff, Retry, ServerUnavailable, check_trust, judge_status, reason_of
+from server.client.credentials import Credentials
+from server.client.pauses import Sleep
+from server.client.retry import (
+    Backoff,
+    CredentialsRefused,
+    NotConnected,
+    Retry,
+    ServerUnavailable,
+    check_trust,
+    judge_status,
+    reason_of,
+)
 from server.events import Batch, DeviceId
 from server.wire import HANDLED_PATH
 
@@ -29,7 +40,7 @@ class Reporter:
         *,
         tls: Callable[[], ssl.SSLContext | None],
         random: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
+        sleep: Sleep,
     ) -> None:
         self._url = url
         self._timing = timing
@@ -37,9 +48,10 @@ class Reporter:
         self._random = random
         self._sleep = sleep
         self._http: httpx2.AsyncClient | None = None
+        self._closed = False
 
-    async def report(self, batch: Batch, origin: DeviceId | None, credentials: Callable[[], dict[str, str]]) -> None:
-        """The batch is in the store when this returns. `credentials`, headers, are asked for before each try.
+    async def report(self, batch: Batch, origin: DeviceId | None, credentials: Credentials) -> None:
+        """The batch is in the store when this returns. Each try shows the credentials of that moment.
 
         Raises `ServerUnavailable` after a few tries, or at once where the server wants a longer wait than is worth it,
         which it names; or what the server refused it with.
@@ -48,7 +60,7 @@ class Reporter:
         body = b'{"NotificationEvents":%b}' % batch.json
         backoff = Backoff(self._timing.backoff_base_s, self._timing.backoff_cap_s, self._random)
         for left in reversed(range(self._timing.handled_tries)):
-            retry = await self._post(body, headers | credentials())
+            retry = await self._try(body, headers, credentials)
             if retry is None:
                 return
             wait_s = retry.at_least_s + backoff.next_s()
@@ -58,15 +70,33 @@ class Reporter:
             await self._sleep(wait_s)
 
     async def close(self) -> None:
-        """End the connections. Idempotent."""
+        """End the connections, for good. Idempotent."""
+        self._closed = True
         if self._http is not None:
             http, self._http = self._http, None
             await http.aclose()
+
+    async def _try(self, body: bytes, headers: dict[str, str], credentials: Credentials) -> Retry | None:
+        try:
+            shown = await credentials.authorization()
+        except OSError as failure:
+            return Retry(reason_of(failure))
+        try:
+            retry = await self._post(body, headers | credentials.headers(shown))
+        except CredentialsRefused as refused:
+            if not credentials.refused(shown):
+                raise
+            return Retry(str(refused), code=refused.code)
+        if retry is None:
+            credentials.accepted()
+        return retry
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> Retry | None:
         # Imported late: a device that only listens needs none of it, and it is a third of this module's loading time.
         import httpx2
 
+        if self._closed:
+            raise NotConnected("the client is closed")
         if self._http is None:
             self._http = httpx2.AsyncClient(
                 headers={"User-Agent": USER_AGENT},

@@ -18,6 +18,7 @@ from server.client import (
     Client,
     ClientError,
     CredentialsRefused,
+    CursorKey,
     HandledEvent,
     NotConnected,
     Problem,
@@ -31,7 +32,7 @@ from server.client import (
     base_url,
     is_loopback,
 )
-from server.client.client import MAX_FRAME_BYTES
+from server.client.handshake import MAX_FRAME_BYTES
 from server.errors import BadRequest, TooLarge
 from server.events import Event, EventType
 from tests.client.fake_gateway import (
@@ -67,6 +68,24 @@ class Waits:
         if len(self.s) == self._count:
             self.enough.set()
         await asyncio.sleep(0)
+
+
+class Kept:
+    """A store of cursors that keeps them all."""
+
+    def __init__(self, cursor: str | None = None) -> None:
+        self.cursors = [] if cursor is None else [cursor]
+        self.keys: list[CursorKey] = []
+        self.was_set = asyncio.Event()
+
+    def get(self, key: CursorKey) -> str | None:
+        self.keys.append(key)
+        return self.cursors[-1] if self.cursors else None
+
+    def set(self, key: CursorKey, cursor: str) -> None:
+        self.keys.append(key)
+        self.cursors.append(cursor)
+        self.was_set.set()
 
 
 def client_of(url: str, **options: Any) -> Client:
@@ -121,13 +140,13 @@ async def test_the_base_path_of_the_server_is_kept() -> None:
 
 
 async def test_the_cursor_moves_when_the_next_frame_is_asked_for() -> None:
-    saved: list[str] = []
+    saved = Kept()
     scene = says(welcome("a-1"), clear("a-2", 1), reset("a-3"), clear("a-4", 2))
-    async with gateway(scene) as fake, listening(fake, on_cursor=saved.append) as (client, following):
+    async with gateway(scene) as fake, listening(fake, cursors=saved) as (client, following):
         seen = []
         for _ in range(4):
             frame = (await following()).frame
-            seen.append((frame.cursor, client.cursor, list(saved)))
+            seen.append((frame.cursor, client.cursor, list(saved.cursors)))
     assert seen == [
         ("a-1", None, []),
         ("a-2", "a-1", ["a-1"]),
@@ -138,14 +157,11 @@ async def test_the_cursor_moves_when_the_next_frame_is_asked_for() -> None:
 
 
 async def test_a_cursor_is_saved_before_the_wait_for_the_next_frame() -> None:
-    saved = asyncio.Event()
-    async with (
-        gateway(says(welcome("a-1"))) as fake,
-        listening(fake, on_cursor=lambda _: saved.set()) as (_, following),
-    ):
+    saved = Kept()
+    async with gateway(says(welcome("a-1"))) as fake, listening(fake, cursors=saved) as (_, following):
         await following()
         waiting = asyncio.ensure_future(following())
-        await saved.wait()
+        await saved.was_set.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -193,10 +209,11 @@ async def test_a_frame_that_broke_the_caller_comes_again() -> None:
 
 
 async def test_a_callers_own_os_error_is_not_a_lost_connection() -> None:
-    def full(_: str) -> None:
-        raise OSError("disk full")
+    class Full(Kept):
+        def set(self, key: CursorKey, cursor: str) -> None:
+            raise OSError("disk full")
 
-    async with gateway(says(welcome("a-1"))) as fake, listening(fake, on_cursor=full) as (_, following):
+    async with gateway(says(welcome("a-1"))) as fake, listening(fake, cursors=Full()) as (_, following):
         await following()
         with pytest.raises(OSError, match="disk full"):
             await following()
@@ -324,8 +341,7 @@ async def test_a_silent_server_is_asked_and_then_given_up() -> None:
 async def test_the_server_is_not_asked_before_it_was_silent_for_its_ping_and_the_margin() -> None:
     async with gateway(says(welcome("a-1", ping=25))) as fake, listening(fake, timing=Timing()) as (client, following):
         await following()
-        assert client._connection is not None
-        assert client._connection._silence_s == 30
+        assert client._listener.connection._silence_s == 30
 
 
 async def test_a_connection_without_a_welcome_is_given_up_and_the_backoff_goes_on() -> None:
@@ -390,7 +406,7 @@ async def test_another_loop_takes_over_at_the_cursor() -> None:
         assert fake.query(1)["cursor"] == "a-1"
         with pytest.raises(RuntimeError, match="called again"):
             await anext(first)
-        assert client._connection is not None
+        assert not client._listener.connection._ahead
 
 
 async def test_a_loop_that_was_left_says_goodbye() -> None:

@@ -1,0 +1,1 @@
+"""The web console: one page, served as it lies in `static/`."""

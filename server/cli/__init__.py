@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from server import __version__
-from server.cli import bench, check_config, forget, handled, hash_password, listen, serve, token
+from server.cli import bench, check_config, doctor, forget, handled, hash_password, listen, serve, token
 from server.errors import ClearsyncError, StartupError
 
-COMMANDS = (serve, listen, handled, token, forget, check_config, hash_password, bench)
+COMMANDS = (serve, listen, handled, token, forget, check_config, hash_password, doctor, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ RUN python -m venv /opt/clearsync \
     && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY server server
+COPY clients/js clients/js
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheel . \
     && /opt/clearsync/bin/pip install --no-cache-dir --no-deps wheel/*.whl
 

@@ -2,6 +2,8 @@
 
 VENV := .venv
 VENDOR := tests/vendor
+CONFORMANCE := tests/conformance
+BROWSER := tests/browser
 BENCH := .bench
 BENCH_NODE := bench/peers/socketio bench/peers/node-ws
 # -P keeps a module of this folder from standing in for one of pip's
@@ -14,7 +16,7 @@ ARGS :=
 PYTHON :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test check schema chaos outage storm soak rolling bench lock clean
+.PHONY: help install serve test check schema chaos outage storm soak rolling bench docs screenshots lock clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -24,7 +26,7 @@ install: $(VENV)/.installed ## .venv with clearsync in it
 serve: install ## serve on http://127.0.0.1:8080, any user name signs in, data in .data (ARGS="--port 0")
 	@$(VENV)/bin/clearsync serve --dev --data-dir .data $(ARGS)
 
-test: $(VENV)/.installed-dev vendor-client check ## install what the tests need, check, run the tests (ARGS="-k cursor")
+test: $(VENV)/.installed-dev vendor-client proxy browser check ## install what the tests need, check, run the tests (ARGS="-k cursor")
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, and what could be unsafe: in our code, given away, in what we run on
@@ -58,6 +60,12 @@ rolling: $(VENV)/.installed-dev ## rolling restarts of two servers behind nginx,
 bench: $(VENV)/.installed-dev bench-peers ## clearsync beside what one would take instead, 20 minutes (ARGS="--only clearsync,nchan")
 	$(VENV)/bin/python -m bench $(ARGS)
 
+docs: $(VENV)/.installed-dev ## the documentation as a site in build/site, nothing in it from another host (no broken link)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml $(ARGS)
+
+screenshots: $(VENV)/.installed-dev browser ## the pictures of the console in docs/images, of a server that is made for them
+	$(VENV)/bin/python -m tests.browser.screenshots $(ARGS)
+
 lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that still fit (ARGS=--upgrade)
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
 	$(LOCK) $(ARGS) --group build --output-file requirements-build.lock
@@ -66,7 +74,7 @@ lock: $(VENV)/.installed-dev ## write the lock files anew, keeping versions that
 	$(LOCK) $(ARGS) --constraints requirements.lock bench/requirements.in --output-file bench/requirements.lock
 
 clean: ## remove all that was made or installed here, but not .data
-	rm -rf $(VENV) $(VENDOR)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENDOR)/node_modules $(CONFORMANCE)/node_modules $(BROWSER)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	rm -rf $(BENCH) bench/peers/*/node_modules
 	find . -path ./.data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -100,9 +108,45 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 .PHONY: vendor-client
 vendor-client:
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \
-	    $(MAKE) --no-print-directory --silent $(VENDOR)/node_modules/.package-lock.json; \
+	    $(MAKE) --no-print-directory --silent $(VENDOR)/node_modules/.package-lock.json \
+	        $(CONFORMANCE)/node_modules/.package-lock.json; \
 	else \
-	    echo "no Node.js here: the tests with the vendor's client are left out"; \
+	    echo "no Node.js here: the tests with the vendor's client, and of ours in Node.js, are left out"; \
+	fi
+
+# Without nginx and curl the tests through a proxy are skipped; in CI they fail. As with `bench-nchan`, no web server is
+# started that nobody asked for.
+.PHONY: proxy
+proxy:
+	@has() { PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v "$$1" >/dev/null; }; \
+	if ! { has nginx && has curl; } && [ "$$(id -u)" = 0 ] && has apt-get && \
+	    { [ -n "$$CI" ] || [ ! -d /run/systemd/system ]; }; then \
+	    echo "installing nginx and curl"; \
+	    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx curl >/dev/null; \
+	fi; \
+	has nginx && has curl || echo "no nginx or curl here: the tests through a proxy are left out"
+
+# A Chromium, one that is there or else the system's or else Playwright's own, and axe-core. Without them the tests of the
+# console are skipped; in CI they fail. (Ubuntu's package of that name is none, but a snap.)
+.PHONY: browser
+browser: $(VENV)/.installed-dev
+	@has() { $(VENV)/bin/python -m tests.browser.chromium; }; \
+	if ! has && [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release; then \
+	    echo "installing chromium"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	fi; \
+	if ! has; then \
+	    echo "installing Playwright's own chromium"; \
+	    [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || with=--with-deps; \
+	    $(VENV)/bin/playwright install $$with chromium >/dev/null || true; \
+	fi; \
+	has || echo "no Chromium here: the tests of the console are left out"
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	    $(MAKE) --no-print-directory --silent $(BROWSER)/node_modules/.package-lock.json; \
+	else \
+	    echo "no Node.js here: axe-core is left out"; \
 	fi
 
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json

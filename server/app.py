@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import resource
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -17,6 +20,7 @@ from server import logs
 from server.api.application import application
 from server.api.bounds import connections_allowed
 from server.api.http import BoundedHttp, RequestBounds
+from server.api.overview import Overviews
 from server.auth.address import Way
 from server.auth.build import Authentication, build
 from server.auth.revocation import Revocations
@@ -25,12 +29,13 @@ from server.broker.leases import Leases
 from server.broker.memory import memory_store
 from server.broker.redis import RedisBroker
 from server.gateway.door import Door
+from server.gateway.eventstream import EventStreams
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.gateway.websocket import Gateway
 from server.limits import pace
-from server.metrics import Metrics, Sample, samples
+from server.metrics import TRANSPORTS, Metrics, Sample, samples
 from server.settings import Settings
 
 STORE_WITHIN_S: Final = 10.0
@@ -70,10 +75,16 @@ class _Server(uvicorn.Server):
 
 
 class Worker:
-    """One serving process. `on_ready` is told each change of readiness."""
+    """One serving process. `on_ready` is told each change of readiness, `ask` asks the supervisor for all workers'
+    figures, which come back by `overviews.answered`."""
 
     def __init__(
-        self, settings: Settings, store_url: str, listen: socket.socket, on_ready: Callable[[bool], None]
+        self,
+        settings: Settings,
+        store_url: str,
+        listen: socket.socket,
+        on_ready: Callable[[bool], None],
+        ask: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._store_url = store_url
@@ -86,6 +97,7 @@ class Worker:
         self._ending: asyncio.TimerHandle | None = None
         self._hurry = asyncio.Event()
         self.metrics = Metrics()
+        self.overviews = Overviews(ask)
         self._server: _Server | None = None
         self._broker: RedisBroker | None = None
         self._hub: Hub | None = None
@@ -162,7 +174,8 @@ class Worker:
                 local_only=settings.dev,
             )
             state = {"door": door, "bounds": bounds}
-            app = application(settings, known, broker, metrics, door.way, lambda: self.ready, state)
+            streams, more = EventStreams(door), self.overviews
+            app = application(settings, known, broker, metrics, door.way, lambda: self.ready, state, streams, more)
             self._server = _Server(_uvicorn_config(settings, app), self._started, self._drain)
             try:
                 await self._server.serve(sockets=[self._listen])
@@ -204,13 +217,18 @@ class Worker:
             asyncio.get_running_loop().call_later(HURRIED_REQUESTS_END_WITHIN_S, self._end_of_patience, self._server)
 
     def figures(self) -> Iterator[Sample]:
-        """What it has counted, and what it holds at this moment (`metrics.GAUGES`)."""
+        """What it has counted, what it holds at this moment (`metrics.GAUGES`), and what the kernel knows of it."""
         yield from samples(self.metrics)
         hub, server = self._hub, self._server
-        yield Sample("sessions", 0 if hub is None else hub.session_count)
+        for transport in TRANSPORTS:
+            count = 0 if hub is None else hub.by_transport[transport]
+            yield Sample("sessions", count, (("transport", transport),))
+        yield Sample("lagging_sessions", 0 if hub is None else hub.lagging_count)
         yield Sample("channels", 0 if hub is None else hub.channel_count)
         yield Sample("connections", 0 if server is None else len(server.server_state.connections))
         yield Sample("tasks", len(asyncio.all_tasks()))
+        yield Sample("resident_bytes", _resident_bytes())
+        yield Sample("cpu_seconds_total", time.process_time())
 
     def reload(self) -> None:
         """Read the users file again, and the TLS certificate and key; new connections get these."""
@@ -267,6 +285,14 @@ async def _background(*work: Any) -> AsyncIterator[asyncio.TaskGroup]:
                 task.cancel()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+def _resident_bytes() -> int:
+    """Memory of this process (proc(5)); 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _uvicorn_config(settings: Settings, app: Starlette) -> uvicorn.Config:

@@ -124,17 +124,24 @@ _LIVE: Final = State.LIVE  # found faster so, for each session of each clear
 
 class Session:
     """One live connection of a device. `cursor` is what the device came with, None for 'from now on'; `expires_at` when
-    its credentials end (Unix time in seconds, None is never), which its owner sees to."""
+    its credentials end (Unix time in seconds, None is never), which its owner sees to. `sent` counts the frames that it
+    was sent, `lagged` how often it paused."""
 
-    __slots__ = ("_cursor", "_sink", "_welcomed", "device", "expires_at", "floor", "origin", "sent", "seq", "state")
+    __slots__ = (
+        *("_cursor", "_sink", "_welcomed", "device", "expires_at", "floor", "origin", "seq", "state"),
+        *("caught", "lagged", "sent", "transport"),
+    )
 
-    def __init__(self, device: DeviceId, cursor: Cursor | None, sink: Sink) -> None:
+    def __init__(self, device: DeviceId, cursor: Cursor | None, sink: Sink, transport: str = "websocket") -> None:
         self.device = device
         self.origin = device.encode()
         self.seq: Seq | None = None
         self.floor = -1
         self.state = State.JOINING
-        self.sent = 0
+        self.transport = transport
+        self.sent = self.lagged = 0
+        self.caught = 0
+        """Events of the catch-up that it is in."""
         self.expires_at: float | None = None
         self._cursor = cursor
         self._sink: Sink | None = sink
@@ -203,10 +210,13 @@ class Session:
         if self.state is not State.CLOSED:
             self._write(frame)
 
-    def pause(self) -> None:
-        """The transport is full (rule 6)."""
-        if self.state is not State.CLOSED:
-            self.state = State.LAGGING
+    def pause(self) -> bool:
+        """The transport is full (rule 6). True where it was not before."""
+        if self.state is State.CLOSED or self.state is State.LAGGING:
+            return False
+        self.state = State.LAGGING
+        self.lagged += 1
+        return True
 
     def resume(self) -> bool:
         """The transport has room again. True where a read is due."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,8 @@ T = TypeVar("T")
 ROOT: Final = Path(__file__).parents[1]
 START_S: Final = 30.0
 END_S: Final = 30.0
+PORTS: Final = range(20000, 32000)
+"""Below those that the kernel gives to whoever connects: a device would take the port of a server that is down."""
 
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
@@ -52,6 +56,15 @@ def get(url: str) -> tuple[int, Any]:
             return refused.code, json.loads(refused.read() or b"null")
     except OSError:
         return 0, None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    for port in random.sample(PORTS, 100):
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def _stat(pid: int) -> list[str]:

@@ -201,6 +201,7 @@ def test_chance_that_can_be_guessed_makes_pauses_and_loads_and_nothing_else() ->
         "broker/probe.py",
         "broker/upkeep.py",
         "client/client.py",
+        "gateway/eventstream.py",
         "gateway/hub.py",
         "loadtest/run.py",
     }

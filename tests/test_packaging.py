@@ -66,9 +66,12 @@ def test_every_direct_dependency_is_locked() -> None:
     assert direct <= locked
 
 
-def test_the_npm_lock_has_hashes_and_no_place() -> None:
-    packages = json.loads(read("tests/vendor/package-lock.json"))["packages"]
-    assert "node_modules/@superoffice/webapi" in packages
+@pytest.mark.parametrize(
+    ("folder", "wanted"), [("vendor", "@superoffice/webapi"), ("browser", "axe-core"), ("conformance", "ws")]
+)
+def test_an_npm_lock_has_hashes_and_no_place(folder: str, wanted: str) -> None:
+    packages = json.loads(read(f"tests/{folder}/package-lock.json"))["packages"]
+    assert f"node_modules/{wanted}" in packages
     for name, package in packages.items():
         assert "resolved" not in package, name
         assert not name or package["integrity"].startswith("sha512-"), name
@@ -82,11 +85,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of a copy of the sources: a build in the checkout would take what an earlier one left there."""
     there = tmp_path_factory.mktemp("wheel")
     source = there / "source"
-    for path in ROOT.glob("server/**/*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            copy = source / path.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
+    without = shutil.ignore_patterns("__pycache__", "node_modules")
+    for folder in ("server", "clients/js"):  # as the image has it: links stay links
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=without)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(there), str(source))
@@ -103,6 +104,7 @@ def run(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = 
 def test_the_wheel_carries_every_module_and_data_file(wheel: Path) -> None:
     assert wheel.name == f"clearsync-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
+        script = archive.read("server/console/static/clearsync.js").decode()
         carried = {name for name in archive.namelist() if ".dist-info/" not in name}
         [metadata] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
         [commands] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/entry_points.txt")]
@@ -112,6 +114,7 @@ def test_the_wheel_carries_every_module_and_data_file(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert carried == there
+    assert script == read("clients/js/clearsync.js")
     assert "License-Expression: Apache-2.0" in metadata
     assert "clearsync = server.cli:main" in commands
 

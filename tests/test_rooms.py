@@ -26,12 +26,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "broker": FOR_ALL | {"events", "wire", "session"},
     "auth": FOR_ALL | {"events"},
     "gateway": FOR_ALL | {"events", "wire", "session", "broker", "auth"},
-    "api": FOR_ALL | {"events", "wire", "session", "broker", "auth"},
+    "console": {"errors"},
+    "api": FOR_ALL | {"events", "wire", "session", "broker", "auth", "console"},
     "app": FOR_ALL | {"events", "wire", "session", "broker", "auth", "gateway", "api"},
     "processes": FOR_ALL | {"broker", "app"},
     "client": {"errors", "events", "wire"},
     "loadtest": {"errors", "events", "wire", "client"},
-    "cli": FOR_ALL | {"events", "broker", "auth", "client", "loadtest", "processes"},
+    "doctor": {"errors", "events", "wire", "client"},
+    "cli": FOR_ALL | {"events", "broker", "auth", "client", "loadtest", "doctor", "processes"},
     "__main__": {"cli"},
 }
 IO = {"asyncio", "socket", "redis", "starlette", "uvicorn", "websockets", "threading", "time"}

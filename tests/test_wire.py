@@ -147,3 +147,33 @@ def test_sync_query_refuses(query: str) -> None:
 def test_a_member_that_is_no_event_we_know_hides_no_other() -> None:
     entries = [(b"12:1", 5), (b"1:7", 6), (b"x", 7), (b"1:x", 7), (b"1:8", 8)]
     assert [(e["Id"], e["At"]) for e in json.loads(wire.handled_at(entries))] == [(7, 6), (8, 8)]
+
+
+# as an event stream writes them
+
+
+def test_an_event_carries_the_cursor_as_its_id() -> None:
+    frame = wire.clear("k3x9", 7, b'[{"Type":"NewTicket","Id":12}]')
+    assert wire.event(frame) == b"id: k3x9-7\ndata: %b\n\n" % frame.json
+    assert wire.event(wire.welcome(Cursor.parse("0"), 1, 25)).startswith(b"id: 0\ndata: {")
+    assert wire.event(wire.reset("k3x9", 3)).startswith(b"id: k3x9-3\n")
+
+
+def test_what_moves_no_position_has_no_id() -> None:
+    assert wire.event(wire.close(CloseCode.RESTART, "re\nstart")) == (
+        b'data: {"type":"close","code":1012,"reason":"re\\nstart"}\n\n'
+    )
+    assert wire.event(wire.pong()) == b'data: {"type":"pong"}\n\n'
+
+
+def test_several_frames_are_as_many_events() -> None:
+    parts = [wire.clear("k3x9", seq, b"[]") for seq in (7, 8)]
+    assert wire.event(wire.Frames(parts)) == wire.event(parts[0]) + wire.event(parts[1])
+
+
+def test_an_event_is_one_line_whatever_blanks_the_announced_events_have() -> None:
+    frame = wire.clear("k3x9", 7, b'[\n{"Type":\r"NewTicket","Id":12}\r\n]')
+    id_, data, *rest = wire.event(frame).split(b"\n")
+    assert (id_, rest) == (b"id: k3x9-7", [b"", b""])
+    assert b"\r" not in data
+    assert json.loads(data.removeprefix(b"data: ")) == json.loads(frame.json)

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from server import __version__
 from server.api.bounds import Bodiless, InFlight
@@ -17,17 +18,19 @@ from server.api.cors import cors
 from server.api.development import LocalHosts
 from server.api.handled import NotificationHandled, NotificationsHandled
 from server.api.openapi import OPENAPI_PATH, OpenApi
+from server.api.overview import Overview, Overviews
 from server.api.problems import HANDLERS
 from server.api.session import BrowserSession, SyncTicket
 from server.api.short import ShortWay
 from server.api.status import Status
-from server.api.sync import SyncOnce
+from server.api.sync import Sync, SyncOnce
 from server.auth.address import Way
 from server.auth.build import Authentication
 from server.broker.base import Broker
+from server.console.pages import console
 from server.metrics import Metrics
 from server.settings import Settings
-from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
+from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, OVERVIEW_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
 
 
 def application(
@@ -38,8 +41,11 @@ def application(
     way: Way,
     ready: Callable[[], bool],
     state: dict[str, Any],
+    event_streams: ASGIApp,
+    overviews: Overviews | None = None,
 ) -> Starlette:
-    """The ASGI application of a worker. By its lifespan `state` comes to uvicorn's protocol classes."""
+    """The ASGI application of a worker. By its lifespan `state` comes to uvicorn's protocol classes. `event_streams`
+    answers those who ask for one, `overviews` those who ask for all workers' figures; without it, nobody answers."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -59,8 +65,9 @@ def application(
         else ShortWay(base, callers, broker, metrics, in_flight, max_body_bytes=limits.body_bytes, guard=origins)
     )
     routes = [
-        *_for_agents(base, settings, known, broker, metrics, callers, in_flight),
+        *_for_agents(base, settings, known, broker, metrics, callers, in_flight, event_streams, overviews),
         *_for_anybody(base, settings, ready),
+        *(console(base, dev=settings.dev) if settings.console.enabled or settings.dev else ()),
     ]
     app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=guards, lifespan=lifespan)
     app.router.redirect_slashes = False
@@ -75,6 +82,8 @@ def _for_agents(
     metrics: Metrics,
     callers: Callers,
     in_flight: InFlight,
+    event_streams: ASGIApp,
+    overviews: Overviews | None,
 ) -> list[Route]:
     """What knows its caller; the caller's tenant may stand before the path."""
     handled = NotificationsHandled(
@@ -85,13 +94,16 @@ def _for_agents(
         max_body_bytes=settings.limits.body_bytes,
         store_timeout_s=settings.store.timeout_s,
     )
-    once, ticket = SyncOnce(callers, broker), SyncTicket(callers, known.web)
+    sync = Sync(Bodiless(SyncOnce(callers, broker), in_flight), event_streams)
+    ticket = SyncTicket(callers, known.web)
+    overview = Overview(callers, overviews or Overviews(lambda: None))
     browser = BrowserSession(callers, known.web, known.quota, base)
     endpoints = (
         (HANDLED_PATH, handled, ["POST"]),
         (HANDLED_ONE_PATH, NotificationHandled(handled), ["POST"]),
-        (SYNC_PATH, Bodiless(once, in_flight), ["GET"]),
+        (SYNC_PATH, sync, ["GET"]),
         (TICKET_PATH, Bodiless(ticket, in_flight), ["POST"]),
+        (OVERVIEW_PATH, Bodiless(overview, in_flight), ["GET"]),
         (SESSION_PATH, Bodiless(browser, in_flight), ["POST", "DELETE"]),
     )
     return [

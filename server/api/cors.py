@@ -16,7 +16,15 @@ from starlette.responses import Response
 from server.errors import Forbidden
 from server.problems import JSON, problem_body
 
-HEADERS: Final = ("Authorization", "SO-AppToken", "X-Agent-Id", "X-Device-Id", "X-XSRF-TOKEN", "If-None-Match")
+HEADERS: Final = (
+    "Authorization",
+    "SO-AppToken",
+    "X-Agent-Id",
+    "X-Device-Id",
+    "X-XSRF-TOKEN",
+    "If-None-Match",
+    "Last-Event-ID",
+)
 """What a page may send, besides what it always may; Content-Type is among that for forms only."""
 EXPOSED: Final = ("ETag", "Retry-After", "WWW-Authenticate")
 PREFLIGHT_S: Final = 3600

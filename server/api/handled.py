@@ -19,7 +19,7 @@ from server.api.callers import Callers
 from server.api.encodings import inflate
 from server.api.head import Head, read_head
 from server.broker.base import Broker
-from server.errors import TooLarge, Unavailable
+from server.errors import Refused, TooLarge, TooManyRequests, Unavailable
 from server.events import AgentId, Batch, DeviceId
 from server.metrics import Metrics
 
@@ -67,6 +67,17 @@ async def read_body(receive: Receive, length: int | None, limit: int) -> bytes:
     return body
 
 
+def _outcome(problem: BaseException) -> str:
+    """What the figures call the end of a request that raised this (`metrics.POSTS`)."""
+    if isinstance(problem, TooManyRequests):
+        return "limited"
+    if isinstance(problem, Refused):
+        return "refused"
+    if isinstance(problem, Unavailable):
+        return "unavailable"
+    return "gone" if isinstance(problem, ClientGone | asyncio.CancelledError) else "failed"
+
+
 class NotificationsHandled:
     """The ASGI shell. Raises `ClearsyncError`, which the application answers in the vendor's shape."""
 
@@ -92,7 +103,18 @@ class NotificationsHandled:
         await self.serve(Shape.BATCH, scope, receive, send)
 
     async def serve(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """One request whose body has this shape."""
+        """One request whose body has this shape; it counts by how it ends."""
+        try:
+            recorded = await self._serve(shape, scope, receive, send)
+        except BaseException as problem:
+            self._metrics.posts_total[_outcome(problem),] += 1
+            if not isinstance(problem, ClientGone):
+                raise
+        else:
+            self._metrics.posts_total["recorded" if recorded else "empty",] += 1
+
+    async def _serve(self, shape: Shape, scope: AsgiScope, receive: Receive, send: Send) -> bool:
+        """Whether there was anything to record."""
         head = read_head(scope["headers"], self._callers.cookie)
         # a chunked body may come to be as long as any
         size = head.length if head.length is not None and head.length < self._max_body else self._max_body
@@ -105,13 +127,12 @@ class NotificationsHandled:
             if size > held:
                 self._in_flight.hold(size - held)
                 held = size
-            await self._record(shape, head, reporter, signing_in_s, scope, receive)
+            recorded = await self._record(shape, head, reporter, signing_in_s, scope, receive)
             await send({"type": "http.response.start", "status": 204, "headers": []})  # guards add to it
             await send({"type": "http.response.body"})
-        except ClientGone:
-            pass
         finally:
             self._in_flight.leave(held)
+        return recorded
 
     async def _record(
         self,
@@ -121,7 +142,7 @@ class NotificationsHandled:
         signing_in_s: float,
         scope: AsgiScope,
         receive: Receive,
-    ) -> None:
+    ) -> bool:
         decode: Decoder = decoder_for(head.content_type, shape)
         began = time.monotonic()
         body = await read_body(receive, head.length, self._max_body)
@@ -138,7 +159,7 @@ class NotificationsHandled:
                 await self._record_within(self._store_timeout_s - signing_in_s, agent, batch, head.device)
             else:
                 await self._broker.record(agent, batch, head.device)
-            self._metrics.batches_recorded_total += 1
+        return bool(batch)
 
     async def _record_within(self, left_s: float, agent: AgentId, batch: Batch, device: DeviceId | None) -> None:
         """What signing in has left of the time in which a POST is answered."""

@@ -166,9 +166,12 @@ class BoundedHttp(HttpToolsProtocol):
             self._give(self._bounds.header_timeout_s)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn always lets it close
-        """The caller has said all it will. A whole request gets its answer all the same, as the last."""
+        """The caller has said all it will. A whole request gets its answer all the same, as the last; of a stream,
+        which has no end of its own, this is the end."""
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is None or cycle.response_complete or cycle.more_body or not self.transport.can_write_eof():
+            return None
+        if not isinstance(cycle, ShortRequest) and "clearsync.streams" in cycle.scope.get("extensions", ()):
             return None
         cycle.keep_alive = False
         return True
@@ -246,6 +249,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
+        self.scope["extensions"] = {"clearsync.transport": self.transport}  # type: ignore[dict-item]  # an object
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

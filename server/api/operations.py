@@ -7,7 +7,7 @@ from typing import Final
 from server.api.shapes import AGENT, CURSOR, DEVICE, Schema, ref
 from server.auth.websession import XSRF_COOKIE
 from server.events import MAX_EVENTS
-from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
+from server.wire import HANDLED_ONE_PATH, HANDLED_PATH, OVERVIEW_PATH, SESSION_PATH, SYNC_PATH, TICKET_PATH
 
 OPENAPI_PATH: Final = "/openapi.json"
 CONTENT_TYPES: Final = (
@@ -47,7 +47,7 @@ _ANY_SCHEME: Final[list[Schema]] = [
     {"webSession": [], "xsrf": []},
 ]
 _ANOTHER: Final = "Another agent of the tenant, in UTF-8, percent-encoded; needs the scope agents:write."
-_FOR_THE_WEBSOCKET: Final = "With `Upgrade: websocket` the credentials, once, see `ticket`; without it no effect."
+_FOR_THE_WEBSOCKET: Final = "Of a websocket or a stream: the credentials, once, see `ticket`; else no effect."
 _IF_NONE_MATCH: Final[Schema] = {
     "name": "If-None-Match",
     "in": "header",
@@ -63,6 +63,7 @@ def for_agents() -> dict[str, Schema]:
         HANDLED_ONE_PATH: {"post": _handled("NotificationHandled", "Mark one event as handled.")},
         SYNC_PATH: {"get": _sync()},
         TICKET_PATH: {"post": _ticket()},
+        OVERVIEW_PATH: {"get": _overview()},
         SESSION_PATH: {"post": _sign_in(), "delete": _sign_out()},
     }
 
@@ -99,15 +100,17 @@ def _sync() -> Schema:
     return {
         "operationId": "sync",
         "summary": "What was handled after a cursor.",
-        "description": "With `Upgrade: websocket` the same, and all that follows, over a websocket: see AsyncAPI.",
+        "description": "With `Upgrade: websocket` the same, and all that follows, over a websocket: see AsyncAPI. With "
+        "`Accept: text/event-stream` its frames as an event stream, the cursor as `id`; the last says `close`.",
         "parameters": [
             _parameter("query", "device", _pattern(DEVICE), "This device.", required=True),
             _parameter("query", "cursor", _pattern(CURSOR), "The last one that was stored. Absent: from now on."),
             _parameter("query", "ticket", {"type": "string"}, _FOR_THE_WEBSOCKET),
+            _parameter("header", "Last-Event-ID", {"type": "string"}, "Of a stream: the `cursor`, and beats it."),
             _IF_NONE_MATCH,
         ],
         "responses": {
-            "200": {**_json("Snapshot", "The events, and the cursor after them."), "headers": tag},
+            "200": {**_with_stream(_json("Snapshot", "The events, and the cursor after them.")), "headers": tag},
             "304": {"description": "Nothing new.", "headers": tag},
             **_refusals(*_SIGNED_IN),
         },
@@ -115,16 +118,31 @@ def _sync() -> Schema:
     }
 
 
+def _with_stream(answer: Schema) -> Schema:
+    content = {**answer["content"], "text/event-stream": {"schema": {"type": "string"}}}
+    return {**answer, "content": content}
+
+
 def _ticket() -> Schema:
     return {
         "operationId": "ticket",
-        "summary": "A ticket with which a browser opens one websocket.",
+        "summary": "A ticket with which a browser opens one websocket or stream.",
         "description": "For the device that is named in the query or in a header; one of the two has to be there.",
         "parameters": [
             _parameter("query", "device", _pattern(DEVICE), "The device, where there is no X-Device-Id."),
             _parameter("header", "X-Device-Id", _pattern(DEVICE), "The device."),
         ],
         "responses": {"200": _json("Ticket", "It goes into the query, as `ticket`."), **_refusals(*_SIGNED_IN)},
+        "security": _ANY_SCHEME,
+    }
+
+
+def _overview() -> Schema:
+    return {
+        "operationId": "overview",
+        "summary": "The figures of all workers; needs the scope admin.",
+        "description": "Those of /metrics: counted by each worker since its start, to be added up by who reads them.",
+        "responses": {"200": _json("Overview", "As they are now."), **_refusals(*_SIGNED_IN)},
         "security": _ANY_SCHEME,
     }
 

@@ -180,6 +180,32 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "xsrf": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "What X-XSRF-TOKEN must be."},
         }
     ),
+    "Overview": _object(
+        {
+            "now": _TIME,
+            "version": {"type": "string"},
+            "ready": {"type": "boolean", "description": "Whether all workers are."},
+            "workers": {"type": "array", "items": ref("WorkerFigures")},
+        }
+    ),
+    "WorkerFigures": _object(
+        {
+            "worker": {"type": "integer", "minimum": 0},
+            "ready": {"type": "boolean"},
+            "figures": {
+                "type": ["array", "null"],
+                "items": ref("Figure"),
+                "description": "null: the worker did not answer.",
+            },
+        }
+    ),
+    "Figure": _object(
+        {
+            "name": {"type": "string", "description": "As on /metrics, without `clearsync_` before it."},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "value": {"type": "number"},
+        }
+    ),
     "Live": _object({"live": {"const": True}}),
     "Ready": _object({"ready": {"type": "boolean"}}),
     "Version": _object({"name": {"const": "clearsync"}, "version": {"type": "string"}}),

@@ -157,7 +157,8 @@ class ShortWay:
     def _recorded(self, request: ShortRequest, held: int, answer: Answer, reply: int | Unavailable) -> None:
         self._in_flight.leave(held)
         if isinstance(reply, Unavailable):
+            self._metrics.posts_total["unavailable",] += 1
             answer(request, reply)
         else:
-            self._metrics.batches_recorded_total += 1
+            self._metrics.posts_total["recorded",] += 1
             answer(request, None)

@@ -1,21 +1,39 @@
-"""GET /api/v1/sync without an upgrade: the same read as one JSON answer, for a device that is awake for a moment."""
+"""GET /api/v1/sync without an upgrade: an event stream for whoever asks for one, else the same read as one JSON answer,
+for a device that is awake for a moment."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
-from starlette.types import Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from server import wire
 from server.api.callers import Callers
+from server.api.formats.accept import takes
 from server.api.head import read_head
 from server.auth.principal import Scope
 from server.broker.base import Broker
 from server.events import AgentId, Cursor, Seq
 from server.problems import JSON
 from server.session import Handled
+
+EVENT_STREAM: Final = "text/event-stream"
+
+
+class Sync:
+    """Which of the two is asked for. What waits in memory for its answer is one of the requests in flight, a stream is
+    a session and none."""
+
+    def __init__(self, once: ASGIApp, event_streams: ASGIApp) -> None:
+        self._once = once
+        self._event_streams = event_streams
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        asks = scope["method"] == "GET" and takes(scope["headers"], EVENT_STREAM, rather_than="application/json")
+        await (self._event_streams if asks else self._once)(scope, receive, send)
 
 
 class SyncOnce:

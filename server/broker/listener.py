@@ -55,7 +55,6 @@ class Listener:
         self._probe = probe
         self._metrics = metrics
         self._lives = 0
-        self._read = 0
         self._subscribers: dict[bytes, Subscriber] = {}
         self._heard: dict[bytes, list[Announcement]] = {}  # in what is being read; empty between reads
         self._link: Link | None = None
@@ -105,7 +104,7 @@ class Listener:
         return Link(listening=True, on_message=self._announced, on_unasked=self._unasked, on_read=self._hand_over)
 
     async def _probe_until_deaf(self, link: Link) -> None:
-        await self._probe.run(lambda: self._read)
+        await self._probe.run(lambda: self._metrics.announcements_total)
         link.abort()
 
     async def _hear_first(self, link: Link) -> None:
@@ -178,7 +177,7 @@ class Listener:
                 self._link.send(ignore, b"SUNSUBSCRIBE", channel, confirms=(b"sunsubscribe", channel))
 
     def _announced(self, channel: bytes, payload: bytes) -> None:
-        self._read += 1
+        self._metrics.announcements_total += 1
         subscriber = self._subscribers.get(channel)
         if subscriber is None:
             if channel == self._control_channel:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -47,7 +48,7 @@ class Probe:
     def heard(self, nonce: bytes) -> None:
         """A publication came in."""
         if nonce == self._nonce:
-            self._metrics.probe_s = asyncio.get_running_loop().time() - self._published
+            self._metrics.probe_seconds = time.monotonic() - self._published
             self._arrived.set()
 
     async def run(self, read: Callable[[], int]) -> None:
@@ -71,7 +72,7 @@ class Probe:
         self._nonce = secrets.token_hex(8).encode()
         self._arrived.clear()
         self._metrics.probes_total += 1
-        self._published = loop.time()
+        self._published = time.monotonic()  # the loop's time may count milliseconds
         receivers = await self._commands().command("SPUBLISH", self.channel, self._nonce)
         replied, before = loop.time(), read()
         while not await self._arrives_in(DEAF_S if receivers else LOOK_S):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -67,7 +68,8 @@ class RedisBroker:
         self._on_store = on_store
         self._on_change = on_change
         self._commands: Link | None = None
-        metrics = metrics or Metrics()
+        self._metrics = metrics = metrics or Metrics()
+        self._lives = 0
         self._again = Again(
             self._key, keep_s=record_again_s, cap=max_events, retention_ms=self._retention_ms, metrics=metrics
         )
@@ -144,6 +146,8 @@ class RedisBroker:
                 comparing = tasks.create_task(self._compare(link))
                 await asyncio.sleep(0)  # what was lost is on its way before anybody asks
                 self._commands = link
+                self._metrics.commands_rebuilds_total += self._lives > 0
+                self._lives += 1
                 self._up.set()
                 self._changed()
                 _log.info("store connected", link=_COMMANDS, store=self._store_id)
@@ -254,9 +258,10 @@ class RedisBroker:
 
     def submit(self, agent: AgentId, batch: Batch, origin: DeviceId | None, done: Done) -> None:
         link, key = self.command_link(), self._key(agent)
-        now, by = self._loop.time(), (origin or NO_ORIGIN).encode()
+        # not the loop's time, which is of when it woke up, and may count milliseconds
+        now, by = time.monotonic(), (origin or NO_ORIGIN).encode()
         deadline = int((now + self._timeout_s) * 1000 + self._offset_ms)
-        command = self._recording.packed(key, deadline, by, int(time.time() * 1e6), batch)
+        command = self._recording.packed(key, deadline, by, time.time_ns() // 1000, batch)
         self._record.call_packed(link, partial(self._acknowledged, now, agent, batch, by, done), command)
 
     def _acknowledged(
@@ -265,6 +270,12 @@ class RedisBroker:
         if isinstance(reply, Unavailable):
             done(reply)
             return
+        metrics, took = self._metrics, time.monotonic() - asked
+        trips = metrics.store_round_trip_seconds
+        trips.counts[bisect_left(trips.tops, took)] += 1  # its `add`, without the call
+        trips.sum += took
+        metrics.batches_recorded_total += 1
+        metrics.events_recorded_total += len(batch.members)
         position = int(reply)
         self._again.keep(asked, agent, position, batch, origin)
         done(position)

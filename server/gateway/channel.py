@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -63,7 +64,11 @@ class Channel:
                 written += count
             else:
                 written += self._one_by_one(session, run, frames)
-        self._hub.metrics.clears_total += written
+        if written:
+            metrics, now_us = self._hub.metrics, time.time_ns() // 1000
+            metrics.clears_total += written
+            for message in run:
+                metrics.cleared(now_us - message.time_us)
 
     def _one_by_one(self, session: Session, run: list[Announcement], frames: list[wire.Frame]) -> int:
         """To a session that is not sent all of them as they are; how many clears were written."""

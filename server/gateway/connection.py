@@ -20,7 +20,6 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol, Side
 
 from server import logs
-from server.auth.address import network_of
 from server.errors import ClearsyncError, Refused, Unavailable
 from server.gateway.door import CLOSE_CODES, Door
 from server.gateway.handshake import accepted, request_of
@@ -169,8 +168,7 @@ class Connection(asyncio.Protocol):
         """With an HTTP status; or, where a browser is asking, which would see only 1006, by a close code."""
         if self._transport is None or self._transport.is_closing():
             return
-        if not self._door.lines.take(network_of(self._address), self._loop.time()):
-            _log.info("session refused", address=self._address, error=type(error).__name__)
+        self._door.tell_refusal(self._address, error, self._loop.time())
         code = CLOSE_CODES.get(type(error))
         if code is not None and request is not None and request.headers.get_all("Origin"):
             if self.open(request):

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from server.auth.address import Way
+from server import logs
+from server.auth.address import Way, network_of
 from server.auth.principal import Authenticator
 from server.auth.quota import Quota
 from server.broker.base import Broker
@@ -19,12 +20,15 @@ from server.errors import (
     Refused,
     TooManyRequests,
     Unauthenticated,
+    Unavailable,
 )
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
 from server.limits import Pace, Rate
 from server.wire import CloseCode
+
+_log = logs.get("clearsync.gateway")
 
 
 class TooManySessions(Refused):
@@ -57,6 +61,13 @@ class Door:
     local_only: bool = False
     lines: Rate = field(default_factory=lambda: Rate(1.0, 60))
     """Lines in the log about an address that is refused."""
+
+    def tell_refusal(self, address: str, error: ClearsyncError, now: float, transport: str = "websocket") -> None:
+        """Somebody at `address` was not let in; it counts, and the log says so, unless it said so often enough."""
+        status = error.status if isinstance(error, Refused | Unavailable) else Unavailable.status
+        self.hub.metrics.refused_handshake(transport, status)
+        if not self.lines.take(network_of(address), now):
+            _log.info("session refused", address=address, error=type(error).__name__)
 
 
 CLOSE_CODES: Final[dict[type[ClearsyncError], CloseCode]] = {

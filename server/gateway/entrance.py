@@ -1,7 +1,8 @@
-"""From the head of an upgrade to a principal that may open a session, or a refusal.
+"""From the head of a request to a principal that may open a session, or a refusal.
 
 A browser can't set headers on a websocket. It comes by the cookie of its web session, where the `Origin` has to vouch
-for the page, or with a one-use ticket in the query, which is bound to its device.
+for the page, or with a one-use ticket in the query, which is bound to its device. For an event stream it can, by
+`fetch` and not by `EventSource`: there the session's XSRF token vouches as well.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from server.auth.address import is_local_host
 from server.auth.admission import authorize, identify
 from server.auth.origins import origin_allowed
 from server.auth.principal import Credentials, Principal, Scope
-from server.auth.websession import cookie_of
+from server.auth.websession import check_xsrf, cookie_of
 from server.broker.leases import Lease
 from server.errors import BadRequest, Forbidden, TooManyRequests, Unavailable
 from server.gateway.door import Door, TooManySessions
@@ -55,8 +56,8 @@ def read_visitor(door: Door, request: Request, peer: str) -> Visitor:
     if authorization is None and asked.ticket is None:
         found = [cookie_of(_bytes(value), door.cookie) for value in headers.get_all("Cookie")]
         cookie = next(filter(None, found), None)
-        if cookie is not None and not origins:
-            raise Forbidden("a session by cookie needs an Origin")
+        if cookie is not None:
+            _check_page(cookie, origins, headers.get_all("X-XSRF-TOKEN"))
     return Visitor(asked, Credentials(authorization, app_token, cookie), door.way.address(peer, headers.raw_items()))
 
 
@@ -96,6 +97,14 @@ async def lease_of(door: Door, principal: Principal) -> Lease:
             f"this agent has {door.leases.limit} sessions, which is the limit", AGENT_SESSIONS_RETRY_S
         )
     return lease
+
+
+def _check_page(cookie: bytes, origins: list[str], tokens: list[str]) -> None:
+    """Whether something vouches for the page behind a cookie. Of an `Origin` it is known that it may be here."""
+    if tokens:
+        check_xsrf(cookie, _bytes(tokens[0]))
+    elif not origins:
+        raise Forbidden("a session by cookie needs an Origin, or its X-XSRF-TOKEN")
 
 
 def _only(values: list[str], name: str) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 from urllib.parse import unquote
 
@@ -81,6 +81,10 @@ class SyncRequest:
         path, _, query = target.partition("?")
         tenant = tenant_of(path, base_path)
         return cls(tenant, *sync_query(query))
+
+    def resumed(self, cursor: Cursor) -> Self:
+        """The same, from `cursor`."""
+        return replace(self, cursor=cursor)
 
 
 def tenant_of(path: str, base_path: str) -> str | None:

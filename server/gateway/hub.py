@@ -21,7 +21,7 @@ from server.errors import Unavailable
 from server.events import AgentId
 from server.gateway.channel import Channel
 from server.gateway.standing import highest, lowest, served
-from server.metrics import Metrics
+from server.metrics import TRANSPORTS, Metrics, ended_as
 from server.session import Announcement, Handled, Session, State
 from server.wire import CloseCode
 
@@ -48,12 +48,15 @@ class Hub:
     def __init__(self, metrics: Metrics, *, ping_s: float) -> None:
         self.metrics = metrics
         self.session_count = 0
+        self.by_transport = dict.fromkeys(TRANSPORTS, 0)
+        """The same, by what carries them."""
         self.draining = False
         """Sessions are being sent away; one that came now would be sent away again."""
         self._broker: Broker | None = None
         self._ping_s = ping_s
         self._channels: dict[str, Channel] = {}  # by the agent's tag
         self._empty: OrderedDict[str, Channel] = OrderedDict()  # longest first
+        self._lagging: set[Session] = set()
         self._queue: asyncio.Queue[Channel] = asyncio.Queue()  # bounded: a channel is in it at most once
 
     def attach(self, broker: Broker) -> None:
@@ -71,22 +74,34 @@ class Hub:
         self._empty.pop(agent.tag, None)
         channel.sessions.append(session)
         self.session_count += 1
+        self.by_transport[session.transport] += 1
+        self.metrics.sessions_begun_total[session.transport,] += 1
         self.enqueue(channel)
 
-    def leave(self, agent: AgentId, session: Session) -> None:
-        """The connection is gone."""
+    def leave(self, agent: AgentId, session: Session, code: int = 1006) -> None:
+        """The connection is gone; `code` is how it ended."""
         session.closed()
+        self._lagging.discard(session)
         channel = self._channels.get(agent.tag)
         if channel is None or session not in channel.sessions:
             return
         channel.sessions.remove(session)
         self.session_count -= 1
+        self.by_transport[session.transport] -= 1
+        self.metrics.sessions_ended_total[session.transport, ended_as(code)] += 1
         if not channel.sessions:
             channel.empty_since = asyncio.get_running_loop().time()
             self._empty[agent.tag] = channel
 
+    def paused(self, session: Session) -> None:
+        """The session's transport is full."""
+        if session.pause():
+            self._lagging.add(session)
+            self.metrics.lagged_total += 1
+
     def resumed(self, agent: AgentId, session: Session) -> None:
         """The session's transport has room again."""
+        self._lagging.discard(session)
         channel = self._channels.get(agent.tag)
         if session.resume() and channel is not None:
             self.enqueue(channel)
@@ -95,6 +110,11 @@ class Hub:
     def channel_count(self) -> int:
         """Agents with a channel here; one stays for a moment after its last session."""
         return len(self._channels)
+
+    @property
+    def lagging_count(self) -> int:
+        """Sessions that wait until their device has read."""
+        return len(self._lagging)
 
     def sessions(self) -> Iterator[Session]:
         """All of them, at this moment."""
@@ -215,7 +235,7 @@ class Hub:
         """Write all of `read`; those that took it all. A session gets its frames at once, none after a pause."""
         self.metrics.catch_ups_total += len(sessions) if read.page_end is None else 0
         self.metrics.resets_total += len(sessions) if read.reset else 0
-        frames, took = list(read.frames()), []
+        frames, took = list(read.frames()), list[Session]()
         for number, session in enumerate(sessions):
             if number and number % _SLICE == 0:
                 await asyncio.sleep(0)
@@ -224,7 +244,19 @@ class Hub:
             session.welcome(read, self._ping_s, time.time())
             if all(session.push(frame) for frame in frames):
                 took.append(session)
+        reached = [session for session in sessions if session.seq == read.position] if read.entries else took
+        self._count(reached, read)
         return took
+
+    def _count(self, sessions: list[Session], read: Handled) -> None:
+        """They were written the events of `read`."""
+        if read.entries:
+            self.metrics.late_clears.add_ages(read.entries, int(time.time() * 1000), len(sessions))
+        for session in sessions:
+            session.caught += len(read.entries)
+            if read.page_end is None:
+                self.metrics.catch_up_events.add(session.caught)
+                session.caught = 0
 
     # sweep and release
 

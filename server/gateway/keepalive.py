@@ -34,7 +34,7 @@ class Pinged(Protocol):
 
 
 class Lag:
-    """How late the loop comes to its work, as `Metrics.loop_lag_s` shows it. Times are the loop's, in seconds."""
+    """How late the loop comes to its work, as `Metrics.loop_lag_seconds` shows it. Times are the loop's, in seconds."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -48,7 +48,7 @@ class Lag:
             self._before = self._longest if passed < 2 * LAG_S else 0.0
             self._began, self._longest = now, 0.0
         self._longest = max(self._longest, late_s)
-        self._metrics.loop_lag_s = max(self._before, self._longest)
+        self._metrics.loop_lag_seconds = max(self._before, self._longest)
         if late_s > LONG_LAG_S and now >= self._silent_until:
             self._silent_until = now + LAG_LINE_S
             _log.warning("the loop was late, is this worker overloaded?", seconds=round(late_s, 2))

@@ -1,6 +1,7 @@
 """A device's websocket: the uvicorn protocol class from the handshake to the end of its session.
 
-The session's rules are in `server.session`, those of the handshake in `entrance`, what carries both in `connection`.
+The session's rules are in `server.session`, those of the handshake in `entrance`, what it stands on in `stay`, what
+carries all of them in `connection`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from websockets.protocol import OPEN
 
 from server import logs, wire
 from server.auth.principal import Principal
-from server.broker.leases import Lease
-from server.errors import ClearsyncError, Unauthenticated
+from server.errors import ClearsyncError
 from server.gateway.connection import Connection
-from server.gateway.entrance import Visitor, check_room, lease_of, principal_of, read_visitor
+from server.gateway.entrance import Visitor, read_visitor
 from server.gateway.inquiries import answer, refusal, renewal
+from server.gateway.stay import Stay
 from server.session import Session, State
 from server.wire import CloseCode, DeviceFrame, ErrorCode, Frame
 
-STUCK_S: Final = 60.0
-"""A lagging session whose buffer has not shrunk for so long is dead."""
 MAX_UNANSWERED: Final = 16
 """Frames of one device under way; further ones are answered `busy`."""
 
@@ -37,22 +36,18 @@ _log = logs.get("clearsync.gateway")
 
 
 class Gateway(Connection):
-    """One device's connection; the `Sink` of its session, and a `Holder` of what its principal stands on."""
+    """One device's connection; the `Sink` of its session."""
 
     __slots__ = (
         "_app_token",
-        "_expiry",
         "_fragments",
-        "_lease",
         "_opened",
         "_paid",
         "_pinged",
-        "_principal",
         "_refreshing",
         "_session",
         "_slot",
-        "_stuck_at",
-        "_stuck_size",
+        "_stay",
         "_unanswered",
     )
 
@@ -65,16 +60,13 @@ class Gateway(Connection):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._session: Session | None = None
-        self._principal: Principal | None = None
+        self._stay = Stay(self._door, self._loop)
         self._refreshing = False
-        self._lease: Lease | None = None
         self._app_token: bytes | None = None
-        self._expiry: asyncio.TimerHandle | None = None
         self._fragments: bytearray | None = None
         self._opened = self._paid = 0.0
         self._pinged = False
         self._slot = -1
-        self._stuck_size = self._stuck_at = -1.0
         self._unanswered = 0
 
     # the handshake
@@ -92,20 +84,13 @@ class Gateway(Connection):
 
     async def _enter(self, request: Request, visitor: Visitor) -> None:
         try:
-            check_room(self._door)  # before a ticket is used up
-            principal = await principal_of(self._door, visitor)
-            self._stand_on(principal)
-            self._lease = await lease_of(self._door, principal)
-            if self._principal is None:
-                raise Unauthenticated("these credentials were revoked", self._door.authenticator.challenge)
-            check_room(self._door)  # others came in meanwhile
+            principal = await self._stay.enter(visitor)
         except ClearsyncError as error:
-            self._let_go()
             self.refuse(error, request)
         else:
             self._admit(request, visitor, principal)
         if self._transport is None:
-            self._let_go()  # it went while we asked
+            self._stay.end()  # it went while we asked
         elif not self._held:
             self._transport.resume_reading()
 
@@ -116,87 +101,50 @@ class Gateway(Connection):
         self._app_token = visitor.credentials.app_token
         self._opened = self._loop.time()
         self._session = Session(asked.device, asked.cursor, self)
-        self._expire(principal)
+        self._stay.begin(self._session, principal)
         self._slot = self._door.wheel.add(self)
         self._held = True
         self._transport.pause_reading()  # until it is welcomed: an answer must not come before (session rule 7)
         self._door.hub.join(principal.agent, self._session)
         _log.debug("session begun", agent=str(principal.agent), device=asked.device, address=self._address)
 
-    # what it stands on
-
-    def _stand_on(self, principal: Principal) -> None:
-        """From here on the end of `principal`'s grants ends this connection."""
-        if self._principal is not None:
-            self._door.holders.discard(self, self._principal)
-        self._principal = principal
-        self._door.holders.add(self, principal)
-
-    def _let_go(self) -> None:
-        """Idempotent."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if self._lease is not None:
-            self._door.leases.release(self._lease)
-        if self._principal is not None:
-            self._door.holders.discard(self, self._principal)
-        self._expiry = self._lease = self._principal = None
-
-    def _expire(self, principal: Principal) -> None:
-        """Be closed when the credentials expire; a session without end has no timer."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-        assert self._session is not None
-        self._session.expires_at = principal.expires_at
-        if principal.expires_at is not None:
-            self._expiry = self._loop.call_later(max(0.0, principal.expires_at - time.time()), self._expired)
-
-    def _expired(self) -> None:
-        if self._session is not None:
-            self._session.close(CloseCode.CREDENTIALS_EXPIRED, "credentials have expired")
-
-    def revoked(self) -> None:
-        """See `Holder`. One that is still in its handshake is refused by what asked for it."""
-        if self._session is not None:
-            self._session.close(CloseCode.CREDENTIALS_EXPIRED, "credentials were revoked")
-        elif self._principal is not None:
-            self._door.holders.discard(self, self._principal)
-            self._principal = None
-
     # asyncio.Protocol
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        session, principal = self._session, self._principal
+        session, principal = self._session, self._stay.principal
         if session is not None and principal is not None:
             self._door.wheel.discard(self, self._slot)
-            self._door.hub.leave(principal.agent, session)
             ended = self._ws.close_rcvd or self._ws.close_sent
+            code = ended.code if ended else 1006
+            self._door.hub.leave(principal.agent, session, code)
             _log.info(
                 "session ended",
                 agent=str(principal.agent),
                 device=session.device,
                 address=self._address,
-                code=ended.code if ended else 1006,
+                transport=session.transport,
+                code=int(code),
                 seconds=round(self._loop.time() - self._opened, 1),
                 sent=session.sent,
+                lagged=session.lagged,
             )
-        self._let_go()
+        self._stay.end()
 
     def pause_writing(self) -> None:
         """A device that does not read is not heard either: answers to what it asks would pile up here."""
         if self._session is not None and self._transport is not None:
-            self._session.pause()
+            self._door.hub.paused(self._session)
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._session is not None and self._principal is not None and self._transport is not None:
-            self._stuck_size = -1.0
+        principal = self._stay.principal
+        if self._session is not None and principal is not None and self._transport is not None:
+            self._stay.shrunk()
             self._heard = True  # it read, so it lives; its pong may be among what was not heard
             if not self._deaf:
                 self._transport.resume_reading()
-            self._door.hub.resumed(self._principal.agent, self._session)
+            self._door.hub.resumed(principal.agent, self._session)
 
     def shutdown(self) -> None:
         """uvicorn's word for the end of the server; the sessions were drained before."""
@@ -215,7 +163,7 @@ class Gateway(Connection):
         if self._session is not None:
             self._session.close(CloseCode.INTERNAL_ERROR, "internal error")
             return
-        self._let_go()
+        self._stay.end()
         if self._transport is not None:
             self._transport.abort()
 
@@ -284,12 +232,13 @@ class Gateway(Connection):
 
     async def _serve(self, session: Session, frame: DeviceFrame) -> None:
         try:
-            if self._principal is None:
+            principal = self._stay.principal
+            if principal is None:
                 return
             if frame.type == "refresh":
-                session.answer(await self._refresh(session, self._principal, frame))
+                session.answer(await self._refresh(session, principal, frame))
             else:
-                session.answer(await answer(self._door, self._principal, session.device, frame))
+                session.answer(await answer(self._door, principal, session.device, frame))
         finally:
             self._unanswered -= 1
 
@@ -304,9 +253,8 @@ class Gateway(Connection):
             return refusal(frame, problem)
         finally:
             self._refreshing = False
-        if session.state is not State.CLOSED and self._principal is not None:
-            self._stand_on(renewed)
-            self._expire(renewed)
+        if session.state is not State.CLOSED:
+            self._stay.renew(renewed)
         return wire.refreshed(frame.ref, None if renewed.expires_at is None else renewed.expires_at - time.time())
 
     # keepalive
@@ -317,12 +265,8 @@ class Gateway(Connection):
         if session is None or transport is None:
             return
         if session.state is State.LAGGING:
-            size = transport.get_write_buffer_size()
-            if self._stuck_size < 0 or size < self._stuck_size:
-                self._stuck_at = now
-            elif now - self._stuck_at >= STUCK_S:
+            if self._stay.stuck(transport.get_write_buffer_size(), now):
                 transport.abort()
-            self._stuck_size = size  # of the last look: answers under way may have made it grow in between
         elif self._ws.state is OPEN:
             self._heard = self._held  # one that we do not hear yet is not asked to answer
             self._pinged = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from typing import NamedTuple
 
 import uvicorn
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from server.processes.exposition import CONTENT_TYPE, Measured, exposition
+from server.processes.exposition import CONTENT_TYPE
 
 
 class Readiness(NamedTuple):
@@ -61,7 +61,7 @@ class AdminServer(uvicorn.Server):
         self.should_exit = True
 
 
-def admin_app(readiness: Callable[[], Readiness], measure: Callable[[], Awaitable[Iterable[Measured]]]) -> Starlette:
+def admin_app(readiness: Callable[[], Readiness], scrape: Callable[[], Awaitable[bytes]]) -> Starlette:
     """`GET /live`: this process is. `GET /ready`: 200 only when every worker says that it serves, else 503.
     `GET /metrics`: the figures of all workers, for Prometheus."""
 
@@ -78,6 +78,6 @@ def admin_app(readiness: Callable[[], Readiness], measure: Callable[[], Awaitabl
         )
 
     async def metrics(request: Request) -> Response:
-        return Response(exposition(await measure()), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+        return Response(await scrape(), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
     return Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)])

@@ -26,6 +26,8 @@ def banner(settings: Settings, url: str, admin_url: str | None) -> str:
     ]
     if admin_url:
         lines.append(f"admin on {admin_url}")
+    if settings.dev or settings.console.enabled:
+        lines.append(f"console on {url}/console/")
     if settings.dev:
         command, at = _command(), "" if url == DEFAULT_URL else f" --url {url}"
         lines += [

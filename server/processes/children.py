@@ -23,7 +23,7 @@ from typing import Final
 from server import logs
 from server.errors import SettingsError, StartupError, StoreError
 from server.metrics import Sample
-from server.processes.control import Figures, Hurry, Measure, Order, Report, Start, Stop, answer_of, line
+from server.processes.control import Answer, Ask, Figures, Hurry, Measure, Order, Report, Start, Stop, answer_of, line
 from server.processes.launch import launch
 
 GRACE_S: Final = 5.0
@@ -31,6 +31,8 @@ GRACE_S: Final = 5.0
 WATCH_S: Final = 10.0
 STUCK_AFTER: Final = 3
 """Looks in a row that found no answer."""
+LINE_BYTES: Final = 1_000_000
+"""Of what a worker says at once; its figures take about 15 kB."""
 
 log = logs.get("clearsync.supervisor")
 
@@ -56,16 +58,24 @@ class Child:
     """Worker number `start.worker`: a process, and the next one after it.
 
     `ready` is what it said last, false without a process, when it is stuck and once it is to stop; `on_change` is
-    called after each change of it, `is_up` asked whether the service has been up.
+    called after each change of it, `on_ask` when the worker asks for the figures of all, `is_up` asked whether the
+    service has been up. `starts` counts processes.
     """
 
     def __init__(
-        self, start: Start, listen: socket.socket, on_change: Callable[[], None], is_up: Callable[[], bool]
+        self,
+        start: Start,
+        listen: socket.socket,
+        on_change: Callable[[], None],
+        on_ask: Callable[[Child], None],
+        is_up: Callable[[], bool],
     ) -> None:
         self.ready = False
+        self.starts = 0
         self._start = start
         self._listen = listen
         self._on_change = on_change
+        self._on_ask = on_ask
         self._is_up = is_up
         self._stopping = asyncio.Event()
         self._last_order: Stop | Hurry = Hurry()
@@ -166,7 +176,8 @@ class Child:
             self._failure = Report(failed=f"a worker process can't be started: {problem}", exit_code=1)
             return 1
         try:
-            reports, self._control = await asyncio.open_unix_connection(sock=ours)
+            self.starts += 1
+            reports, self._control = await asyncio.open_unix_connection(sock=ours, limit=LINE_BYTES)
             self._control.write(line(self._start))
             if self._stopping.is_set():
                 self._end(self._last_order, 0.0)  # it has served nobody yet, and so ends at once
@@ -178,8 +189,10 @@ class Child:
             await self._bury(process)
         return await process.wait()
 
-    def _hear(self, said: Report | Figures) -> None:
-        if isinstance(said, Figures):
+    def _hear(self, said: Answer) -> None:
+        if isinstance(said, Ask):
+            self._on_ask(self)
+        elif isinstance(said, Figures):
             self._unanswered = 0
             self._answered(said.samples)
         else:

@@ -42,7 +42,13 @@ class Measure(msgspec.Struct, frozen=True, tag="measure", tag_field="do"):
     """Answer with `Figures`, by the loop that serves: no answer means that it is stuck."""
 
 
-Order = Stop | Hurry | Reload | Measure
+class Overview(msgspec.Struct, frozen=True, tag="overview", tag_field="do"):
+    """The answer to `Ask`: what `overview.overview` says, as it goes to who asked the worker."""
+
+    body: msgspec.Raw
+
+
+Order = Stop | Hurry | Reload | Measure | Overview
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="say"):
@@ -59,7 +65,11 @@ class Figures(msgspec.Struct, frozen=True, tag="figures", tag_field="say"):
     samples: list[Sample]
 
 
-Answer = Report | Figures
+class Ask(msgspec.Struct, frozen=True, tag="ask", tag_field="say"):
+    """Somebody asks this worker for the figures of all of them; one question at a time, answered by `Overview`."""
+
+
+Answer = Report | Figures | Ask
 
 start_of: Final = msgspec.json.Decoder(Start).decode
 order_of: Final = msgspec.json.Decoder[Order](Order).decode

@@ -105,4 +105,4 @@ class Policy:
 
     def _note(self, pause_s: float) -> None:
         self._longest = max(self._longest, pause_s)
-        self._metrics.gc_pause_s = max(self._longest_before, self._longest)
+        self._metrics.gc_pause_seconds = max(self._longest_before, self._longest)

@@ -17,20 +17,25 @@ import resource
 import signal
 import socket
 import sys
+import time
 from contextlib import ExitStack
 from typing import Final
 
-from server import logs
+import msgspec
+
+from server import __version__, logs
 from server.broker import binary
 from server.broker.embedded import END_S, EmbeddedStore
 from server.broker.locks import hold_data_dir
 from server.errors import SettingsError, StoreError
+from server.metrics import Sample
 from server.processes.admin import AdminServer, Readiness, admin_app
 from server.processes.banner import banner
 from server.processes.children import GRACE_S, WATCH_S, Backoff, Child
-from server.processes.control import Reload, Start
-from server.processes.exposition import Measured
+from server.processes.control import Overview, Reload, Start
+from server.processes.exposition import Measured, exposition
 from server.processes.listener import RELEASE_S, bind, url_of
+from server.processes.overview import WITHIN_S, overview
 from server.processes.systemd import Notifier
 from server.settings import Settings, is_loopback
 
@@ -81,6 +86,9 @@ class Supervisor:
         self._go = asyncio.Event()
         """The store is up, or there is nothing left to wait for."""
         self._admin_url: str | None = None
+        self._store_starts = 0
+        self._asking: set[Child] = set()
+        self._asked = asyncio.Event()
 
     async def run(self) -> None:
         """Come up, serve, go down in order. Raises `StartupError`."""
@@ -104,13 +112,22 @@ class Supervisor:
         """How many workers serve."""
         return Readiness(sum(child.ready for child in self._children), self._settings.server.workers)
 
-    async def measure(self) -> list[Measured]:
-        """The figures of all workers, or that there are none, in `ANSWER_S`."""
-        asked = [(number, child, child.measure(ANSWER_S)) for number, child in enumerate(self._children)]
-        answers = await asyncio.gather(*(answer for _, _, answer in asked))
+    async def measure(self, within_s: float = ANSWER_S) -> list[Measured]:
+        """The figures of all workers, or that there are none, in `within_s`."""
+        children = list(self._children)
+        answers = await asyncio.gather(*(child.measure(within_s) for child in children))
         return [
-            Measured(number, child.ready, samples) for (number, child, _), samples in zip(asked, answers, strict=True)
+            Measured(number, child.ready, samples, child.starts)
+            for number, (child, samples) in enumerate(zip(children, answers, strict=True))
         ]
+
+    async def scrape(self) -> bytes:
+        """What Prometheus is answered."""
+        service = [
+            Sample("info", 1, (("version", __version__),)),
+            Sample("store_starts_total", self._store_starts),
+        ]
+        return exposition(await self.measure(), service)
 
     def _open_store(self, held: ExitStack) -> EmbeddedStore | None:
         if self._settings.store.url != "embedded":
@@ -139,11 +156,11 @@ class Supervisor:
     async def _run(self, store: EmbeddedStore | None, admin: socket.socket | None) -> None:
         # The workers' group is inside the store's: they have ended before it is told to, on failure too.
         async with asyncio.TaskGroup() as others:
-            admin_server = AdminServer(admin_app(self.readiness, self.measure))
+            admin_server = AdminServer(admin_app(self.readiness, self.scrape))
             if admin is not None:
                 others.create_task(admin_server.serve([admin]))
             keeping = others.create_task(self._keep_store(store))
-            watching = [others.create_task(each) for each in (self._watch(), self._systemd.run())]
+            watching = [others.create_task(each) for each in (self._watch(), self._tell(), self._systemd.run())]
             await self._go.wait()
             if not self._stopping:
                 await self._keep_workers(store.url if store else self._settings.store.url)
@@ -161,6 +178,7 @@ class Supervisor:
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
             born = loop.time()
+            self._store_starts += 1
             try:
                 reason = f"status {await store.live(self._go.set)}"
             except StoreError as problem:
@@ -176,7 +194,9 @@ class Supervisor:
         async with asyncio.TaskGroup() as workers:
             for number in range(self._settings.server.workers):
                 start = Start(settings=self._settings, store_url=store_url, worker=number)
-                child = Child(start, self._public, on_change=self._changed, is_up=lambda: self._up)
+                child = Child(
+                    start, self._public, on_change=self._changed, on_ask=self._ask_for_all, is_up=lambda: self._up
+                )
                 self._children.append(child)
                 workers.create_task(child.keep())
 
@@ -185,6 +205,23 @@ class Supervisor:
             await asyncio.sleep(self._watch_s)
             for child in self._children:
                 child.look()
+
+    def _ask_for_all(self, child: Child) -> None:
+        """Somebody asks `child` for the figures of all workers."""
+        self._asking.add(child)
+        self._asked.set()
+
+    async def _tell(self) -> None:
+        """Answer those who ask, by one measurement for all who asked before it began."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            asking, self._asking = self._asking, set()
+            measured, now = await self.measure(WITHIN_S), self.readiness()
+            ready = now.ready == now.expected
+            body = overview(measured, ready=ready, now_ms=int(time.time() * 1000), version=__version__)
+            for child in asking:
+                child.send(Overview(msgspec.Raw(body)))
 
     def _changed(self) -> None:
         now = self.readiness()

@@ -28,9 +28,11 @@ from server.errors import StartupError
 from server.processes import garbage
 from server.processes.control import (
     Answer,
+    Ask,
     Figures,
     Hurry,
     Order,
+    Overview,
     Reload,
     Report,
     Start,
@@ -55,6 +57,8 @@ class Obedient(Protocol):
     def reload(self) -> None: ...
 
     def measure(self) -> None: ...
+
+    def told(self, overview: bytes) -> None: ...
 
 
 class Orders(threading.Thread):
@@ -98,6 +102,8 @@ class Orders(threading.Thread):
             self._worker.hurry()
         elif isinstance(order, Reload):
             self._worker.reload()
+        elif isinstance(order, Overview):
+            self._worker.told(bytes(order.body))
         else:
             self._worker.measure()
 
@@ -108,7 +114,7 @@ class Service:
     def __init__(self, start: Start, control: socket.socket, listen: socket.socket) -> None:
         self._server = start.settings.server
         self._control = control
-        self._worker = Worker(start.settings, start.store_url, listen, self._on_ready)
+        self._worker = Worker(start.settings, start.store_url, listen, self._on_ready, self._ask)
         self._garbage = garbage.Policy(self._worker.metrics)
         self._life: asyncio.Task[None] | None = None
         self._given_up = False
@@ -156,6 +162,13 @@ class Service:
         """Tell the supervisor what is counted."""
         self._say(Figures(list(self._worker.figures())))
 
+    def told(self, overview: bytes) -> None:
+        """The figures of all workers, which somebody asked this one for."""
+        self._worker.overviews.answered(overview)
+
+    def _ask(self) -> None:
+        self._say(Ask())
+
     def _give_up(self) -> None:
         if self._life is not None and not self._given_up:
             self._given_up = True
@@ -172,8 +185,8 @@ class Service:
         self._say(Report(ready=ready))
 
     def _say(self, message: Answer) -> None:
-        # Some kilobytes into an almost empty buffer do not block: questions come one at a time. A supervisor that has
-        # gone is the orders' business.
+        # Some kilobytes into an almost empty buffer do not block: questions come and go one at a time. A supervisor
+        # that has gone is the orders' business.
         with contextlib.suppress(OSError):
             self._control.sendall(line(message))
 

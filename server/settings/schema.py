@@ -189,7 +189,7 @@ class Admin(Section, frozen=True):
 class Console(Section, frozen=True):
     """The web page."""
 
-    enabled: Annotated[bool, "serve the web console, which this version does not have yet"] = False
+    enabled: Annotated[bool, "serve the web console at /console/; --dev does it anyway"] = False
 
 
 class Log(Section, frozen=True):

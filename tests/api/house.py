@@ -45,7 +45,14 @@ _USERS: Final = {
     **{f"guest-{n}": "" for n in range(GUESTS)},
 }
 _ELSEWHERE: Final = {"zoe": "Zoë & Co", "quentin": "a?b"}
-_COUNTED: Final = ("batches_recorded_total", "limited_total", "sign_ins_total", "recorded_again_total")
+_COUNTED: Final = (
+    "posts_total",
+    "batches_recorded_total",
+    "events_recorded_total",
+    "limited_total",
+    "sign_ins_total",
+    "recorded_again_total",
+)
 _NOW: Final = 1000.0
 
 

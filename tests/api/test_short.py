@@ -44,7 +44,12 @@ def test_what_a_plain_one_comes_to(houses: Pair) -> None:
     assert houses.outcome(post(("X-Device-Id", "desk"))) == Outcome(
         said=Said(NO_CONTENT, live, b"", ""),
         stored={"{acme/ada}": [["1:1"]]},
-        counted={"batches_recorded_total ()": 1, "requests": 2},
+        counted={
+            "posts_total (('result', 'recorded'),)": 1,
+            "batches_recorded_total ()": 1,
+            "events_recorded_total ()": 1,
+            "requests": 2,
+        },
         charged={"acme/ada": 1 / 200, "127.0.0.1": 1 / 100},
         held=(0, 0),
         troubled=[],

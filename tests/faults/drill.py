@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import secrets
-import socket
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -21,10 +19,8 @@ import argon2
 import uvloop
 
 from tests.faults.fleet import Fleet, Verdict, names
-from tests.running import RealStore, Running, serving
+from tests.running import RealStore, Running, free_port, serving
 
-PORTS: Final = range(20000, 32000)
-"""Below those that the kernel gives to whoever connects: a device would take the port of a server that is down."""
 POLL_S: Final = 0.1
 ENVIRONMENT: Final = {"CLEARSYNC_LOG__LEVEL": "warning"}
 
@@ -129,15 +125,6 @@ async def until(predicate: Callable[[], object], within_s: float, what: str) -> 
     while not await asyncio.to_thread(predicate):
         assert loop.time() < deadline, f"not within {within_s:g} s: {what}"
         await asyncio.sleep(POLL_S)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    for port in random.sample(PORTS, 100):
-        with suppress(OSError), socket.socket() as tried:
-            tried.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 def prometheus(url: str) -> dict[str, float]:

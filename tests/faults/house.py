@@ -23,6 +23,7 @@ from server.broker.redis import RedisBroker
 from server.events import AgentId
 from server.gateway.channel import Channel
 from server.gateway.door import Door
+from server.gateway.eventstream import EventStreams
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
@@ -98,9 +99,6 @@ class House:
         self.holders, self.wheel, self.tasks = Holders(), Wheel(25, 10), Tasks()
         self.known: Authentication = build(settings, broker.vault, hub.metrics, self.holders.revoke)
         self.leases = Leases(broker.command_link, "cs", self.known.limits.sessions_per_agent)
-        self.app: Starlette = application(
-            settings, self.known, broker, hub.metrics, Way(), lambda: True, cast(dict[str, Any], {})
-        )
         self.server_state = ServerState()
         self.gateways: list[Gateway] = []
         self.port = 0
@@ -119,6 +117,9 @@ class House:
             cookie="clearsync",
             max_frame_bytes=65536,
             max_sessions=0,
+        )
+        self.app: Starlette = application(
+            settings, self.known, broker, hub.metrics, Way(), lambda: True, {}, EventStreams(self.door)
         )
 
     @property

@@ -8,77 +8,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.faults.drill import Server, Stage, arguments, free_port, outcome, parsed, run, show, stage, until
+from tests.faults.drill import Stage, arguments, outcome, parsed, run, show, stage
 from tests.faults.fleet import Fleet, Verdict
 from tests.faults.storm import whole
-from tests.running import ROOT, get
+from tests.nginx import find_nginx, nginx
 
 POSTS_PER_S: Final = 200.0
 SETTLED_S: Final = 30.0
 HERE_S: Final = 60.0
 ENVIRONMENT: Final = {"CLEARSYNC_SERVER__DRAIN_GRACE_S": "1", "CLEARSYNC_SERVER__DRAIN_S": "5"}
-TEMPORARY: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
-
-def find_nginx() -> str:
-    """Its path; exits with 2 where there is none."""
-    path = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
-    if path is None:
-        print("no nginx here: nothing was tested", file=sys.stderr)
-        sys.exit(2)
-    return path
-
-
-def configuration(text: str, port: int, servers: list[Server], folder: Path) -> str:
-    """`config/nginx.conf`, with what must differ here: where it listens, who the replicas are, where it writes."""
-    for number, server in enumerate(servers, 1):
-        text = _replaced(rf"server clearsync-{number}:\d+", f"server 127.0.0.1:{server.port}", text)
-    text = _replaced(r"(?m)^( *)listen 80;", rf"\1listen 127.0.0.1:{port};", text)
-    temporary = "".join(f"    {name}_temp_path {folder}/{name};\n" for name in TEMPORARY)
-    return _replaced(r"(?m)^http \{\n", f"http {{\n{temporary}", text)
-
-
-def _replaced(pattern: str, new: str, text: str) -> str:
-    text, count = re.subn(pattern, new, text)
-    assert count == 1, f"config/nginx.conf has {count} of {pattern!r}"
-    return text
 
 
 @asynccontextmanager
-async def nginx(path: str, here: Stage) -> AsyncIterator[str]:
-    """The URL of an nginx before the servers."""
-    folder, port = here.folder / "nginx", free_port()
-    folder.mkdir()
-    here.folder.chmod(0o755)  # started by root, its workers are somebody else
-    config = folder / "nginx.conf"
-    config.write_text(configuration((ROOT / "config" / "nginx.conf").read_text(), port, here.servers, folder))
-    options = f"daemon off; pid {folder}/pid; error_log {folder}/error.log;"
-    process = start([path, "-p", str(folder), "-c", str(config), "-g", options], folder / "err")
-    url = f"http://127.0.0.1:{port}"
-    try:
-        await until(lambda: process.poll() is not None or get(f"{url}/ready")[0] == 200, 10.0, "nginx answers")
-        assert process.poll() is None, (folder / "err").read_text()
+async def nginx_before(path: str, here: Stage) -> AsyncIterator[str]:
+    """The URL of an nginx before the servers; what it logged is shown at its end."""
+    folder = here.folder / "nginx"
+    with nginx(path, [server.port for server in here.servers], folder) as url:
         yield url
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, 30)
-        _say_what_was_logged(folder / "error.log")
-
-
-def start(command: list[str], err: Path) -> subprocess.Popen[bytes]:
-    """A process that says what is wrong with its configuration in a file."""
-    with err.open("wb") as stderr:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+    _say_what_was_logged(folder / "error.log")
 
 
 def _say_what_was_logged(log: Path) -> None:
@@ -121,8 +75,11 @@ class Rounds:
 async def drill(options: argparse.Namespace) -> bool:
     """As a program."""
     path = find_nginx()
+    if path is None:
+        print("no nginx here: nothing was tested", file=sys.stderr)
+        sys.exit(2)
     print(f"seed {options.seed}, {options.devices} devices of {options.agents} agents", flush=True)
-    async with stage(2, agents=options.agents, workers=1, env=ENVIRONMENT) as here, nginx(path, here) as url:
+    async with stage(2, agents=options.agents, workers=1, env=ENVIRONMENT) as here, nginx_before(path, here) as url:
         fleet = Fleet([url], agents=options.agents, devices=options.devices, seed=options.seed)
         async with fleet:
             rounds = Rounds(here, fleet)

@@ -118,6 +118,60 @@ async def test_a_cancelled_record_leaves_nothing_held_and_the_batch_whole(house:
     assert 2 <= whole < at - PARTS, "some were cancelled before the store was asked, some after"
 
 
+# --- an event stream ---
+
+
+class Streamed:
+    """One event stream of ada's as the application sees it; the device leaves once it has been welcomed."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self._welcomed = asyncio.Event()
+
+    async def served(self, house: House) -> None:
+        """To its end."""
+        headers = [(b"authorization", basic("ada").encode()), (b"accept", b"text/event-stream")]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": SYNC_PATH,
+            "headers": headers,
+            "query_string": b"device=phone",
+        }
+        scope |= {"raw_path": SYNC_PATH.encode(), "client": ("192.0.2.1", 5)}
+        await house.app(scope | {"extensions": {"clearsync.transport": self}}, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._welcomed.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await asyncio.sleep(0)
+        self.sent += message.get("body", b"")
+        if b'"welcome"' in self.sent:
+            self._welcomed.set()
+
+    def get_extra_info(self, name: str) -> None:
+        """As a transport: there is no socket."""
+
+
+@at_any_moment
+async def test_a_cancelled_stream_leaves_nothing_held(house: House, late: bool) -> None:
+    """One session of an agent is the limit, one failed sign-in too: any leak refuses the next one."""
+    for at in count(1):
+        house.forget_credentials()
+        struck = await cancelled_at(Streamed().served(house), at, late=late)
+        await house.empty()
+        if not struck:
+            break
+        following = Streamed()
+        async with asyncio.timeout(5):
+            await following.served(house)
+        await house.empty()
+        assert b'"welcome"' in following.sent
+    assert at > 5, "sign-in, lease, the head, the outbox, the welcome"
+
+
 # --- the join path ---
 
 

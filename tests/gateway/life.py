@@ -27,6 +27,7 @@ from server.gateway.door import Door
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
+from server.gateway.stay import Stay
 from server.gateway.websocket import Gateway
 from server.metrics import Metrics
 from server.session import Handled, Session
@@ -340,7 +341,7 @@ class World:
             "holders": self.holders.grants(),
             "leases": self.places.held,
             "wheel": sum(map(len, self.wheel._slots)),
-            "timers": [timer for timer in self.loop.timers if isinstance(_owner(timer), Gateway)],
+            "timers": [timer for timer in self.loop.timers if isinstance(_owner(timer), Stay)],
             "sessions": self.hub.session_count,
             "connections": len(self.server_state.connections),
         }

@@ -242,7 +242,8 @@ async def test_a_refresh_that_is_verified_after_the_end_takes_hold_of_nothing(ho
     gates.open("authenticate")
     await world.tasks.done()
     assert grants(BOB).isdisjoint(world.holders.grants())
-    owned = [timer for timer in world.loop.timers if timer not in before and timer.callback == visit.gateway._expired]
+    stay = visit.gateway._stay
+    owned = [timer for timer in world.loop.timers if timer not in before and timer.callback == stay._expired]
     assert not owned
     visit.transport.lose()
     assert world.left() == {}

@@ -118,7 +118,7 @@ def noted(lag: Lag, metrics: Metrics, *ticks: tuple[float, float]) -> float:
     """What the metrics say after these (when, how late)."""
     for now, late_s in ticks:
         lag.note(now, late_s)
-    return metrics.loop_lag_s
+    return metrics.loop_lag_seconds
 
 
 def test_the_lag_is_the_longest_of_the_last_seconds() -> None:
@@ -158,7 +158,7 @@ async def test_a_loop_that_is_held_up_is_seen_by_the_wheel() -> None:
     try:
         await asyncio.sleep(0)
         hold_up(TICK_S + 0.3)
-        await asyncio.to_thread(wait_until, lambda: metrics.loop_lag_s >= 0.25)
+        await asyncio.to_thread(wait_until, lambda: metrics.loop_lag_seconds >= 0.25)
     finally:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -27,7 +27,8 @@ from server.gateway.door import Door
 from server.gateway.holders import Holders
 from server.gateway.hub import Hub
 from server.gateway.keepalive import Wheel
-from server.gateway.websocket import STUCK_S, Gateway
+from server.gateway.stay import STUCK_S
+from server.gateway.websocket import Gateway
 from server.limits import Pace
 from server.metrics import Metrics
 from server.session import Handled, Session

@@ -63,7 +63,7 @@ async def child_of(store_url: str, *, ready: bool = True) -> AsyncIterator[Child
     """A worker that is kept, and looked at only by the test."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listen:
         start = Start(settings=settings_of(store_url), store_url=store_url, worker=0)
-        child = Child(start, listen, on_change=lambda: None, is_up=lambda: True)
+        child = Child(start, listen, on_change=lambda: None, on_ask=lambda _: None, is_up=lambda: True)
         keeping = asyncio.create_task(child.keep())
         try:
             await until(lambda: child.ready or not ready, "the worker serves")

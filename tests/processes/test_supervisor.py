@@ -68,11 +68,12 @@ def taken_port() -> Iterator[int]:
 
 def test_it_says_what_it_is_where_it_listens_and_what_to_type_next(serve: Serve) -> None:
     with serve("--dev", workers=2) as running:
-        what, where, store, admin, _, _, listen, handled = running.printed.splitlines()
+        what, where, store, admin, console, _, _, listen, handled = running.printed.splitlines()
         assert what.startswith(f"clearsync {__version__}")
         assert where == f"listening on http://127.0.0.1:{running.port}"
         assert store == f"store: embedded in {running.data_dir}"
         assert admin == f"admin on {running.admin_url}"
+        assert console == f"console on {running.url}/console/"
         assert listen.endswith(f" listen  --url {running.url} --user ada --device phone")
         assert handled.endswith(f" handled --url {running.url} --user ada AppointmentCancelled:699 NewTicket:12")
         assert len(running.worker_pids()) == 2

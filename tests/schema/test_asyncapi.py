@@ -39,6 +39,7 @@ FRAMES: Final[list[Frame]] = [
     wire.refreshed("9", 3599.9),
     wire.refreshed(None, None),
     wire.pong(),
+    *(wire.close(code, "why") for code in CloseCode),
     *(wire.error(ref, code, "why") for ref in ("7", None) for code in CODES),
 ]
 

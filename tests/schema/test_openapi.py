@@ -72,6 +72,7 @@ def test_every_path_is_there_and_those_of_an_agent_under_its_tenant_too() -> Non
         ("post", wire.HANDLED_ONE_PATH),
         ("get", wire.SYNC_PATH),
         ("post", wire.TICKET_PATH),
+        ("get", wire.OVERVIEW_PATH),
         ("post", wire.SESSION_PATH),
         ("delete", wire.SESSION_PATH),
     }

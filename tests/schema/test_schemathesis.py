@@ -67,7 +67,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         print(f"\nschemathesis: SCHEMA_SEED={SEED} SCHEMA_EXAMPLES={EXAMPLES}")
     cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("any")
     users = folder / "users.toml"
-    scopes = json.dumps(["handled:write", "sync:read", "agents:write"])
+    scopes = json.dumps(["handled:write", "sync:read", "agents:write", "admin"])
     users.write_text(f'[users.ada]\nhash = "{cheap}"\ntenant = "{TENANT}"\nscopes = {scopes}\n')
     settings = {
         "CLEARSYNC_AUTH__USERS_FILE": str(users),

@@ -1,4 +1,5 @@
-"""The ``Accept`` header: in which format a caller is told what went wrong (RFC 9110, 12.5.1).
+"""The ``Accept`` header: in which format a caller is told what went wrong, and whether it asks for another answer than
+the usual one (RFC 9110, 12.5.1).
 
 1. Of a range's parameters only `q` counts; a caller that asks for `charset=utf-8` gets it anyway.
 2. The most specific range that fits a content type says its `q`; ``*/*`` stands for the two ``application/`` ones.
@@ -27,7 +28,7 @@ _QUALITY: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 def error_media(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The Content-Type in which to answer an error, for the headers of a request (names in lower case)."""
-    accept = b",".join(value for name, value in headers if name == b"accept")
+    accept = _accept(headers)
     if accept in (b"", b"*/*"):
         return JSON
     try:
@@ -35,6 +36,23 @@ def error_media(headers: Iterable[tuple[bytes, bytes]]) -> str:
     except ValueError:
         return JSON
     return _OFFERED[max(_OFFERED, key=lambda media: _quality(qualities, media))]  # the first of equals, also of zeros
+
+
+def takes(headers: Iterable[tuple[bytes, bytes]], media: str, *, rather_than: str) -> bool:
+    """Whether a caller names `media`, and likes it no less than `rather_than`. A range that it only falls under, such
+    as ``*/*``, and a header that is malformed do not ask for it."""
+    accept = _accept(headers)
+    if media.encode() not in accept.lower():
+        return False
+    try:
+        qualities = _qualities(accept.decode("latin-1").lower())
+    except ValueError:
+        return False
+    return qualities.get(media, 0.0) > 0.0 and qualities[media] >= qualities.get(rather_than, 0.0)
+
+
+def _accept(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b",".join(value for name, value in headers if name == b"accept")
 
 
 def _qualities(accept: str) -> dict[str, float]:

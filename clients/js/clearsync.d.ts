@@ -50,22 +50,18 @@ export interface Failure extends Error {
   code?: number | string;
 }
 
-/** All in milliseconds, but for `tombstones` and `queue`, which count. The defaults are in brackets. */
+/** All in milliseconds, but for `tombstones`, which counts. The defaults are in brackets. */
 export interface Timing {
   /** The n-th wait is anywhere from 0 to the smaller of cap and base · 2ⁿ (500, 30,000). */
   backoffBaseMs?: number;
   backoffCapMs?: number;
-  /** For a connection and its welcome (10,000). */
-  openMs?: number;
-  /** For an HTTP answer, or for a sign of life that was asked for (10,000). */
+  /** For a connection and its welcome, an HTTP answer, or a sign of life that was asked for (10,000). */
   answerMs?: number;
   /** Over the server's `ping`, before it is asked for one (5,000). */
   pingMarginMs?: number;
   /** How long, and how many, clears are remembered for notifications that come after them (600,000, 5,000). */
   tombstoneMs?: number;
   tombstones?: number;
-  /** Frames that may wait for an `onClear` that takes its time, before the connection is ended (1,000). */
-  queue?: number;
   /** How long a tab that was reloaded waits for the lock of its former self (500). */
   tabMs?: number;
   /** How long the event stream comes first after a websocket did not come about (600,000). */
@@ -75,6 +71,8 @@ export interface Timing {
 export interface Options {
   /** The server with its base path, `https://host/base`. In a browser by default the page's origin. */
   url?: string;
+  /** Credentials may go over plain http beyond this machine. Without it such a `url` is a TypeError. */
+  insecure?: boolean;
   /** Whose notifications these are; by default the `user` of the credentials. Without it no cursor is kept. */
   agent?: string;
   /** This device's id, for an app that runs once: its cursor is in `localStorage`. By default one for each tab. */

@@ -10,10 +10,8 @@ const TIMING = {
   backoffCapMs: 30e3,
   pingMarginMs: 5e3,
   answerMs: 10e3,
-  openMs: 10e3,
   tombstoneMs: 6e5,
   tombstones: 5e3,
-  queue: 1e3,
   tabMs: 500,
   websocketAgainMs: 6e5,
 };
@@ -75,8 +73,9 @@ export function connect(options) {
   const base = url?.replace(/\/+$/, "");
   const streams = transport !== "websocket" && (options.fetch || "body" in (globalThis.Response ?? Object).prototype);
   const sockets = transport !== "sse" && WebSocket;
-  if (!base || !credentials || !(streams || sockets) || (options.cursorStore && !agent))
-    throw TypeError("url, credentials or agent is missing");
+  const isSafe = options.insecure || /^http(s:|:..(localhost|127\.|\[::1))/.test(base);
+  if (!isSafe || !credentials || !(streams || sockets) || (options.cursorStore && !agent))
+    throw TypeError("url (https), credentials, agent missing");
 
   const store = options.cursorStore ?? storage(agent && `${options.device ? "local" : "session"}Storage`);
   const scope = `clearsync ${base} ${agent}`;
@@ -185,7 +184,7 @@ export function connect(options) {
     function heard() {
       const ms = mine.welcome?.ping * 1e3 + timing.pingMarginMs;
       if (mine.open) within(ms, mine.probe);
-      else within(ms ? ms + timing.answerMs : timing.openMs);
+      else within((ms || 0) + timing.answerMs);
     }
 
     function send(frame) {
@@ -211,11 +210,11 @@ export function connect(options) {
         const { type, code } = frame;
         if (stream && type === "close") throw failure(frame.reason, code);
         if (type === "welcome") mine.welcome = frame;
-        if (!mine.welcome) throw failure(`${type} before welcome`, "unreadable");
+        if (!mine.welcome) throw failure("no welcome", "unreadable");
         mine.open = !stream;
         heard();
         came(frame);
-        if (moves(frame) && frames.push(frame) > timing.queue) throw failure("too many frames");
+        if (moves(frame) && frames.push(frame) > 1e3) throw failure("too many frames");
         const [yes, no] = asked.get(frame.ref) ?? [];
         type === "error" ? no?.(failure(frame.message, code)) : yes?.(frame);
         // the server takes 16 that are unanswered, and 20 a second
@@ -341,7 +340,7 @@ export function connect(options) {
         await apply(frame);
       }
     } finally {
-      mine.fail("dropped");
+      mine.fail("closed");
       clearTimeout(renewal);
       if (stream && !mine.welcome) streamUntil = 0;
     }
@@ -469,7 +468,6 @@ export function connect(options) {
       gone.abort();
       link?.fail("closed");
       hurry();
-      release?.();
     },
   };
   globalThis.addEventListener?.("online", wake, gone);

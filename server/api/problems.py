@@ -17,12 +17,16 @@ from server.errors import (
     NotFound,
     Refused,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 from server.problems import problem_body
 
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 8 * 1024 * 1024
+_OF_A_PAGE: Final = (("WWW-Authenticate", 'Session realm="clearsync"'),)
+"""What a page's request is told, which `Basic` would make its browser ask for a password in a window of its own: that
+page has a way to sign in (`/api/v1/session`)."""
 
 
 class InternalError(ClearsyncError):
@@ -44,6 +48,8 @@ class Problem:
         status, more = (error.status, error.headers) if isinstance(error, Refused | Unavailable) else (500, ())
         media = error_media(scope["headers"])
         body = problem_body(error, media)
+        if isinstance(error, Unauthenticated) and any(name == b"x-xsrf-token" for name, _ in scope["headers"]):
+            more = _OF_A_PAGE
         headers = (("content-type", media), ("content-length", str(len(body))), ("vary", "Accept"), *more)
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": raw})

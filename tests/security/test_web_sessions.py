@@ -95,6 +95,16 @@ def test_token_in_the_query_does_not_count(house: Running, vault_url: str, web: 
     assert where(vault_url, id_) == NOTHING
 
 
+def test_a_page_whose_session_has_ended_is_not_asked_by_its_browser(house: Running, web: Web) -> None:
+    """A challenge of `Basic` opens a window of the browser's own, and what is typed there is sent with all requests."""
+    assert sign_out(house, *web.own).status == 204
+    reply = sync(house, *web.own)
+    assert reply.problem() == UNKNOWN
+    assert reply.all("www-authenticate") == ['Session realm="clearsync"']
+    assert sync(house, web.cookie, ("X-XSRF-TOKEN", "")).status == 403
+    assert sync(house).all("www-authenticate")[0].startswith("Basic ")
+
+
 # cookies that are none
 
 

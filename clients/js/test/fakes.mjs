@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { connect } from "../clearsync.js";
 
 /** Fast, and with no wait that a test could miss. */
-export const TIMING = { backoffBaseMs: 1, backoffCapMs: 4, openMs: 2000, answerMs: 2000, tabMs: 20 };
+export const TIMING = { backoffBaseMs: 1, backoffCapMs: 4, answerMs: 2000, tabMs: 20 };
 
 /** Resolves once `condition` gives something, with that. */
 export async function until(condition, what = condition) {

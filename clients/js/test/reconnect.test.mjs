@@ -140,7 +140,7 @@ test("silence is asked about once, and a connection on which nothing answers is 
 });
 
 test("a welcome that does not come is not waited for", async (t) => {
-  const { gateway, states } = opened(t, { transport: "websocket", timing: { openMs: 10 } });
+  const { gateway, states } = opened(t, { transport: "websocket", timing: { answerMs: 10 } });
   await gateway.link(1);
   assert.equal(gateway.links[0].closed, true);
   assert.equal(states("waiting")[0].reason, "nothing came");

@@ -140,7 +140,7 @@ test("where websockets are blocked a stream takes their place, and is the first 
 });
 
 test("a websocket of which nothing comes is blocked as well", async (t) => {
-  const { gateway } = opened(t, { timing: { openMs: 10 } });
+  const { gateway } = opened(t, { timing: { answerMs: 10 } });
   assert.ok((await gateway.link(1)).headers);
   assert.ok(gateway.links[0].closed);
 });

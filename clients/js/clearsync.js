@@ -73,9 +73,9 @@ export function connect(options) {
   const base = url?.replace(/\/+$/, "");
   const streams = transport !== "websocket" && (options.fetch || "body" in (globalThis.Response ?? Object).prototype);
   const sockets = transport !== "sse" && WebSocket;
-  const isSafe = options.insecure || /^http(s:|:..(localhost|127\.|\[::1))/.test(base);
+  const isSafe = options.insecure || /^http(s:|:..(localhost|127[.\d]+|\[::1])(:|\/|$))/.test(base);
   if (!isSafe || !credentials || !(streams || sockets) || (options.cursorStore && !agent))
-    throw TypeError("url (https), credentials, agent missing");
+    throw TypeError("url (https), credentials or agent is missing");
 
   const store = options.cursorStore ?? storage(agent && `${options.device ? "local" : "session"}Storage`);
   const scope = `clearsync ${base} ${agent}`;
@@ -157,7 +157,10 @@ export function connect(options) {
         signal: abort.signal,
       });
       const { ok, status } = response;
-      if (ok) return stream ? response : await response.text();
+      if (ok) {
+        refused = false;
+        return stream ? response : await response.text();
+      }
       const said = (await response.json().catch(() => 0))?.ErrorMessage ?? "refused";
       const after = parseInt(response.headers.get("Retry-After"));
       throw failure(`${said} (${status})`, status, after >= 0 ? Math.min(after, 300) * 1e3 : undefined, creds);
@@ -203,8 +206,8 @@ export function connect(options) {
     }
 
     function take(data) {
+      mine.end || call("onFrame", "in", data);
       if (mine.end) return;
-      call("onFrame", "in", data);
       try {
         const frame = read(data);
         const { type, code } = frame;
@@ -296,7 +299,7 @@ export function connect(options) {
       frame.events = frame.events.map(({ Type, Id, At }) => ({ Type, Id, At: At ?? at }));
       return bury(frame.events);
     }
-    if (!expires || typeof credentials !== "function" || link.stream || known.cookie) return;
+    if (!expires || typeof credentials !== "function" || link.stream || known?.cookie) return;
     clearTimeout(renewal); // other credentials before these end
     const inMs = Math.min(Math.max(1e3, expires * 500, expires * 1e3 - 6e4), 2e9);
     renewal = setTimeout(() => self.refresh().catch(() => {}), inMs);
@@ -317,7 +320,6 @@ export function connect(options) {
       tell("live", { transport: link.stream ? "sse" : "websocket" });
       hurry();
     } else broken = 0;
-    if (cursor === self.cursor) return;
     self.cursor = cursor;
     try {
       await store.set(keyOf(), cursor);
@@ -363,9 +365,9 @@ export function connect(options) {
   const hold = () =>
     new Promise((settle) => {
       const locks = globalThis.navigator?.locks;
-      const abort = new AbortController();
-      setTimeout(() => abort.abort(), timing.tabMs);
-      locks ? locks.request(keyOf(), abort, () => new Promise(settle)).catch(() => settle()) : settle();
+      if (!locks) return settle();
+      const signal = AbortSignal.timeout(timing.tabMs);
+      locks.request(keyOf(), { signal }, () => new Promise(settle)).catch(() => settle());
     });
 
   /** A tab's device is the one that it was before a reload. A duplicated tab has a copy of that and takes a new one, as
@@ -388,7 +390,10 @@ export function connect(options) {
       const end = await session().catch(asFailure);
       if (closed) break;
       const { message: reason, code } = end;
-      if (isHopeless(end)) return tell("stopped", { reason, code });
+      if (isHopeless(end)) {
+        tell("stopped", { reason, code });
+        break;
+      }
       await pause(end, attempts++, (inMs) => tell("waiting", { reason, code, inMs }));
     }
     release?.();

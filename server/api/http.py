@@ -171,14 +171,24 @@ class BoundedHttp(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is None or cycle.response_complete or cycle.more_body or not self.transport.can_write_eof():
             return None
-        if not isinstance(cycle, ShortRequest) and "clearsync.streams" in cycle.scope.get("extensions", ()):
+        if self._serves_stream():
             return None
         cycle.keep_alive = False
         return True
 
+    def _serves_stream(self) -> bool:
+        """Whether what is being answered goes on until its caller has gone."""
+        served = self._served
+        if served is None or served.response_complete or isinstance(served, ShortRequest):
+            return False
+        return "clearsync.streams" in served.scope.get("extensions", ())
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._bounds.unfinished.discard(self)
         self._bounds.turned_away.discard(self)
+        if (served := self._served) is not None and not served.response_complete:
+            served.disconnected = True  # uvicorn tells the last request only, which may wait behind this one
+            served.message_event.set()
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()
 

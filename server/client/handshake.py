@@ -19,7 +19,7 @@ MAX_FRAME_BYTES: Final = 4 * 2**20
 """The largest frame taken. A catch-up frame of 1,000 events has about 70 kB."""
 
 
-class _Connect(connect):
+class Direct(connect):
     """Without redirects: credentials, and what is believed, are for the address that was given."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
@@ -35,7 +35,7 @@ async def connected(
     tls: ssl.SSLContext | None,
 ) -> ClientConnection:
     """A websocket to the server at `url`, which has not said anything yet. Raises what `judge` knows."""
-    return await _Connect(
+    return await Direct(
         f"ws{url.removeprefix('http')}{SYNC_PATH}?{urlencode(query)}",
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         additional_headers=headers,

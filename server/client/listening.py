@@ -81,6 +81,8 @@ class Listener:
                     if not self._pauses.closed:
                         await self._pauses.before(self._judged(failure))
                     continue
+                if self._pauses.closed:
+                    break
                 yield received
                 if isinstance(received.frame, (Welcome, Clear, Reset)):
                     await self._position.move(received.frame.cursor)
@@ -150,8 +152,11 @@ class Listener:
     async def _renew(self, connection: Connection) -> None:
         # Once a welcome: where it fails, the old ones hold until they end, and others are asked for then.
         connection.renew_at = None
+        # Nothing is read meanwhile, so it is not waited for longer than an answer.
         with suppress(OSError, ClientError):
-            await self.refresh(await self._credentials.another())
+            async with asyncio.timeout(self._timing.answer_s):
+                renewed = await self._pauses.until_closed(self._credentials.another())
+            await self.refresh(renewed)
 
     def _judged(self, failure: Exception) -> Retry:
         try:

@@ -36,9 +36,7 @@ class Position:
 
     async def move(self, cursor: str) -> None:
         """The frame of this cursor has been applied. Raises what the store raises."""
-        if cursor == self.cursor:
-            return
-        self.cursor = cursor
+        self.cursor = cursor  # stored also where it is the one that was given: the store may not have it
         if self._store is not None:
             done = self._store.set(self._key, cursor)
             if inspect.isawaitable(done):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame as SocketFrame
 from websockets.frames import Opcode
@@ -18,11 +18,11 @@ from websockets.typing import Origin, Subprotocol
 
 from server.client import is_loopback
 from server.client.frames import Frame, Pong, read
+from server.client.handshake import MAX_FRAME_BYTES, Direct
 from server.client.reporting import USER_AGENT
 from server.doctor.replies import Reply
 from server.wire import SUBPROTOCOL
 
-MAX_FRAME_BYTES: Final = 4 * 2**20
 CLOSE_S: Final = 1.0
 
 
@@ -37,13 +37,6 @@ class _Connection(ClientConnection):
         if isinstance(event, SocketFrame) and event.opcode is Opcode.PING:
             self.pings.append(time.monotonic())
         super().process_event(event)
-
-
-class _Connect(connect):
-    """Without redirects: they would hide who answers."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class Socket:
@@ -88,7 +81,7 @@ async def opened(
     url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, answer_s: float, origin: str | None = None
 ) -> AsyncIterator[Socket]:
     """A websocket at `url` (``ws…``), closed at the end. Raises `InvalidStatus` where it is refused."""
-    async with _Connect(
+    async with Direct(
         url,
         origin=Origin(origin) if origin is not None else None,
         subprotocols=[Subprotocol(SUBPROTOCOL)],

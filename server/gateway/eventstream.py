@@ -17,9 +17,9 @@ from starlette.types import Scope as AsgiScope
 
 from server import logs, wire
 from server.auth.principal import Principal
-from server.errors import BadRequest, ClearsyncError
+from server.errors import BadRequest, ClearsyncError, Forbidden
 from server.events import AgentId, Cursor
-from server.gateway.connection import CLOSE_TIMEOUT_S, HIGH_WATER_BYTES
+from server.gateway.connection import HIGH_WATER_BYTES
 from server.gateway.door import Door
 from server.gateway.entrance import Visitor, read_visitor
 from server.gateway.handshake import request_of
@@ -27,6 +27,8 @@ from server.gateway.stay import STUCK_S, Stay
 from server.session import Session, State
 from server.wire import CloseCode, Frame
 
+GOODBYE_S: Final = 3.0
+"""In which a device has to take its end; less than what requests have to finish when the server ends."""
 RETRY_MS: Final = (1000, 5000)
 """When to come back, by itself: each stream is told another time in between, or after a restart all came at once."""
 _HEADERS: Final = [
@@ -58,7 +60,6 @@ class EventStreams:
         try:
             transport: asyncio.Transport = scope["extensions"]["clearsync.transport"]
             scope["extensions"]["clearsync.streams"] = {}  # a caller that says no more is gone, see `BoundedHttp`
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             await EventStream(self._door, stay, transport).run(visitor, principal, receive, send)
         finally:
             stay.end()
@@ -70,6 +71,9 @@ def _visitor(door: Door, scope: AsgiScope, peer: str) -> Visitor:
     headers = scope["headers"]
     if any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers):
         raise BadRequest("an event stream is asked for without a body")
+    if (b"sec-fetch-site", b"cross-site") in headers and not any(name == b"origin" for name, _ in headers):
+        # it could read none of it, and by what its browser adds, such as Basic, take the agent's places
+        raise Forbidden("a page of another site may open a stream only where its Origin may")
     query = scope["query_string"]
     target = scope["raw_path"] + (b"?" + query if query else b"")
     visitor = read_visitor(door, request_of("GET", target, headers), peer)
@@ -97,7 +101,8 @@ class EventStream:
         self._aborting: asyncio.TimerHandle | None = None
 
     async def run(self, visitor: Visitor, principal: Principal, receive: Receive, send: Send) -> None:
-        """From the welcome to the end, whoever ends it."""
+        """From the head of the answer to the end, whoever ends it. The session begins before anything is waited for,
+        and so hears of all that ends it."""
         asked, door, loop = visitor.asked, self._door, asyncio.get_running_loop()
         opened, agent = loop.time(), principal.agent
         self._session = session = Session(asked.device, asked.cursor, self, "sse")
@@ -141,7 +146,7 @@ class EventStream:
             self._code = code
             self._put(wire.event(wire.close(code, reason)))
             loop = asyncio.get_running_loop()
-            self._aborting = loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+            self._aborting = loop.call_later(GOODBYE_S, self._transport.abort)
 
     def _put(self, data: bytes) -> None:
         self._outbox.append(data)
@@ -154,6 +159,7 @@ class EventStream:
 
     async def _write_out(self, agent: AgentId, send: Send) -> None:
         """All that is put into the outbox, until the device is gone, or all of it is written and there is an end."""
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         while not self._gone:
             await self._wake.wait()
             self._wake.clear()

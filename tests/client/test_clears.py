@@ -291,3 +291,34 @@ async def test_close_inside_the_loop_keeps_what_was_applied() -> None:
         async for _ in client.clears():
             await client.close()
         assert client.cursor == "a-2"
+
+
+@pytest.mark.parametrize("how", ["closed", "too long"])
+async def test_credentials_that_do_not_come_hold_nobody_up(how: str) -> None:
+    asking = asyncio.Event()
+    asked: list[str] = []
+
+    async def ask() -> str:
+        asked.append("asked")
+        if len(asked) > 1:
+            asking.set()
+            await asyncio.Event().wait()
+        return "Bearer a"
+
+    async def scene(connection: ServerConnection) -> None:
+        await connection.send(expiring(0.05))
+        await asking.wait()
+        await connection.send(clear("a-2", 12))
+        await connection.wait_closed()
+
+    async with gateway(scene) as fake, asyncio.timeout(10):
+        timing = Timing(answer_s=30.0 if how == "closed" else 0.05)
+        async with clearing(fake, authorization=ask, timing=timing) as (client, following):
+            listening = asyncio.ensure_future(following())
+            await asking.wait()
+            if how == "closed":
+                await client.close()
+                with pytest.raises(StopAsyncIteration):
+                    await listening
+            else:
+                assert (await listening).cursor == "a-2"

@@ -113,3 +113,14 @@ async def test_a_store_may_be_of_coroutines_and_is_asked_under_server_agent_and_
 def test_who_keeps_cursors_says_whose_they_are() -> None:
     with pytest.raises(BadRequest, match="agent is missing"):
         Client("http://127.0.0.1:1", authorization="Bearer x", device="phone", cursors=Slow())
+
+
+async def test_a_cursor_that_was_given_is_stored_too() -> None:
+    """The store may not have it, and what comes after it would be missed by the next run."""
+    store = Slow()
+    async with gateway(says(welcome("ab1-5"), clear("ab1-6"))) as fake:
+        client = Client(fake.url, user="ada", password="x", device="phone", cursor="ab1-5", cursors=store)
+        async with client, aclosing(client.frames()) as frames:
+            await anext(frames)
+            await anext(frames)
+        assert store.kept == {CursorKey(fake.url, "ada", "phone"): "ab1-5"}

@@ -19,7 +19,7 @@ from server import __version__
 CLIENT: Final = Path(__file__).parents[2] / "clients" / "js"
 PACKAGE: Final = json.loads((CLIENT / "package.json").read_text(encoding="utf-8"))
 MODULES: Final = sorted(path.name for path in CLIENT.glob("*.js"))
-MAX_BYTES: Final = 5000
+MAX_BYTES: Final = 5120
 """Gzipped, of the code itself: without comments, and with blanks and line ends in a row as one."""
 MAX_BYTES_AS_SHIPPED: Final = 6500
 

@@ -178,6 +178,18 @@ async def test_who_is_gone_holds_no_place(running: Running, user: str) -> None:
     }
 
 
+async def test_a_request_behind_a_stream_does_not_keep_it_there(guarded: Running) -> None:
+    """It is what uvicorn tells of the end of the connection, and nobody else."""
+    async with streaming(guarded.port, "ada", base=BASE) as (_, stream):
+        for _ in range(2):
+            stream.writer.write(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await stream.writer.drain()
+        async with asking(guarded.port, target="/live", accept="*/*") as other:
+            assert other.status == 200  # what was sent before has been read
+        stream.cut()
+        await all_gone(guarded)
+
+
 async def test_a_restart_is_told(serve: Serve) -> None:
     with serve("--dev", env={"CLEARSYNC_SERVER__DRAIN_S": "0.5"}) as running:
         async with (
@@ -235,6 +247,7 @@ async def test_head_is_of_the_one_answer(running: Running, user: str) -> None:
         (f"/other{SYNC_PATH}?device=a", (), 403, "Forbidden"),
         (f"{SYNC_PATH}?device=a", ("Origin: https://evil.example.com",), 403, "Forbidden"),
         (f"{SYNC_PATH}?device=a", (f"Authorization: {basic('bob')}",), 400, "BadRequest"),
+        (f"{SYNC_PATH}?device=a", ("Sec-Fetch-Site: cross-site",), 403, "Forbidden"),
     ],
 )
 async def test_what_is_refused(

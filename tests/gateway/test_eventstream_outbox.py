@@ -31,7 +31,10 @@ def who(_: str) -> Principal:
 class Line:
     """The connection of one stream, and the request on it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, takes_head: bool = True) -> None:
+        self.head = asyncio.Event()
+        if takes_head:
+            self.head.set()
         self.taken = b""
         self.status = 0
         self.complete = self.aborted = False
@@ -61,6 +64,7 @@ class Line:
 
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
+            await self.head.wait()
             self.status = message["status"]
             return
         self.waiting += 1
@@ -262,7 +266,7 @@ async def test_the_end_is_told(how: str) -> None:
 
 
 async def test_one_that_does_not_take_its_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.gateway.eventstream.CLOSE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("server.gateway.eventstream.GOODBYE_S", 0.01)
     line = new()
     session = await line.welcomed()
     line.takes.clear()
@@ -291,3 +295,14 @@ async def test_the_kernel_ends_a_connection_that_nobody_acknowledges() -> None:
         _unheard_for(transport, 60)
         assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, option) == 60_000
         transport.abort()
+
+
+async def test_who_is_revoked_while_the_head_of_the_answer_waits_is_closed() -> None:
+    world = World(Gates(), who)
+    line = Line(world, takes_head=False)
+    await turned(lambda: "phone" in world.sessions())
+    world.holders.revoke(frozenset({"user:ada"}))
+    line.head.set()
+    await line.request
+    assert b'"code":4001' in line.taken
+    assert world.left() == {}

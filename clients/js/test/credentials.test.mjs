@@ -143,3 +143,25 @@ test("options that can't work throw", () => {
   ])
     assert.throws(() => connect(wrong), TypeError);
 });
+
+test("credentials that were taken once may be refused again and again", async (t) => {
+  const gateway = new Gateway();
+  const refused = gateway.status(401);
+  const recorded = () => new Response(null, { status: 204 });
+  gateway.answers["/ticket"] = [gateway.status(403)];
+  gateway.answers.Notifications = [refused, recorded, refused, recorded];
+  let asked = 0;
+  const { connection } = opened(t, { gateway, credentials: async () => ({ authorization: `Bearer ${++asked}` }) });
+  await until(() => connection.state === "stopped");
+  for (let n = 0; n < 2; n++) await connection.handled([{ Type: "NewTicket", Id: n }]);
+  assert.equal(asked, 3);
+});
+
+test("plain http is for this machine only", () => {
+  const options = { credentials: { user: "ada", password: "x" }, WebSocket: class {}, fetch() {} };
+  const elsewhere = ["sync.test", "localhost.test", "127.sync.test", "127.0.0.1.sync.test:8080/base", "[::1].test"];
+  for (const host of elsewhere)
+    assert.throws(() => connect({ ...options, url: `http://${host}` }), { name: "TypeError" }, host);
+  for (const host of ["localhost:8080", "127.0.0.1:1/base", "[::1]"]) connect({ ...options, url: `http://${host}` }).close();
+  connect({ ...options, url: "http://sync.test", insecure: true }).close();
+});

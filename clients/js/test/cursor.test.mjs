@@ -188,3 +188,10 @@ test("types and fields that are not known are ignored, a cursor among them too",
   await until(() => connection.cursor === "s-2");
   assert.equal(connection.state, "live");
 });
+
+test("a cursor that was given is stored too: the store may not have it", async (t) => {
+  const store = bookOfCursors();
+  const { connection } = await live(t, { cursor: "s-1", cursorStore: store, agent: "ada" });
+  await until(() => store.written.length);
+  assert.deepEqual([connection.cursor, Object.values(store.kept)], ["s-1", ["s-1"]]);
+});

@@ -180,3 +180,14 @@ test("a callback may close, and one that throws harms nothing else", async (t) =
   assert.deepEqual(said, []);
   assert.ok(console.error.mock.callCount() >= 2);
 });
+
+test("a connection that is closed while it is told of a frame stays closed", async (t) => {
+  const { connection, gateway } = opened(t, {
+    onFrame: () => connection.close(),
+    timing: { pingMarginMs: 1 },
+  });
+  const socket = (await gateway.link(0)).welcome({ ping: 0.001 });
+  await settled();
+  await settled();
+  assert.deepEqual(socket.sent, []);
+});

@@ -111,3 +111,14 @@ test("storage that is switched off, or full, is done without", async (t) => {
   const { connection } = await tab(t);
   assert.match(connection.device, /^js-/);
 });
+
+test("a tab that was stopped leaves its device to who comes next", async (t) => {
+  const { session, locks } = page(t);
+  const first = await tab(t);
+  first.socket.end(4003);
+  await until(() => first.connection.state === "stopped");
+  await until(() => !locks.held.size);
+  page(t, { session, locks });
+  const { connection } = await live(t, { device: undefined, agent: "ada" });
+  assert.equal(connection.device, first.connection.device);
+});

@@ -12,7 +12,7 @@ from tests.faults.plan import TRACKS, in_order, plan
 
 pytestmark = pytest.mark.faults
 SEED = 9
-SECONDS = 20.0
+SECONDS = 12.0
 
 
 def test_a_plan_repeats_from_its_seed() -> None:

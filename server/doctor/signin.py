@@ -62,7 +62,8 @@ def _refuse_unknown(patient: Patient, reply: Reply) -> None:
         what = "the right one in CLEARSYNC_APP_TOKEN (auth.app_tokens has its hash), or the proxy drops the header"
         raise Broken(reply.said, f"give {what if sent else 'the application its token in CLEARSYNC_APP_TOKEN'}")
     tried = "no password was given, 'dev' was tried: give CLEARSYNC_PASSWORD; " if patient.login.assumed else ""
-    raise Broken(reply.said, f"{tried}the server takes {schemes(reply) or 'nothing that it names'}")
+    taken = schemes(reply) or "nothing that it names"
+    raise Broken(reply.said, f"{tried}check the user and the password; the server takes {taken}")
 
 
 async def websocket(patient: Patient) -> Finding:

@@ -165,7 +165,7 @@ async def test_wrong_credentials(running: Running) -> None:
     finding = await the_failure(running.url, who=login(password="wrong"))
     assert finding.check == "credentials"
     assert finding.seen.startswith("401: ")
-    assert finding.cure == "the server takes Basic"
+    assert finding.cure == "check the user and the password; the server takes Basic"
 
 
 @pytest.mark.parametrize(

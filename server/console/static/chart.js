@@ -4,7 +4,7 @@ import { h, nextId, s, say, set } from "./dom.js";
 import { clock } from "./times.js";
 
 const HEIGHT = 120;
-const EDGE = { top: 8, right: 6, bottom: 18, left: 44 };
+const EDGE = { top: 8, right: 6, bottom: 18, left: 56 };
 const ROWS = 15;
 const LEAST_SPAN_MS = 60_000;
 

@@ -84,10 +84,11 @@ export class Device extends EventTarget {
   /** The person is done with it: gone here, and told to the server as soon as there is a connection. */
   dismiss(notification) {
     const pair = pairOf(notification);
-    this.inbox.taps.tapped(pair, this.name);
+    const late = this.state !== "live";
+    if (!late) this.inbox.taps.tapped(pair, this.name);
     const same = this.list.filter((one) => pairOf(one) === pair);
     this.list = this.list.filter((one) => pairOf(one) !== pair);
-    this.outbox.push({ Type: notification.Type, Id: notification.Id });
+    this.outbox.push({ Type: notification.Type, Id: notification.Id, late });
     this.#report(); // before the page is touched: the others are waiting
     this.#tell("gone", { notifications: same, how: "here" });
   }
@@ -98,9 +99,11 @@ export class Device extends EventTarget {
     this.sending = connection;
     const events = [...this.outbox];
     const told = () => (this.outbox = this.outbox.filter((event) => !events.includes(event)));
+    for (const event of events) if (event.late) this.inbox.taps.tapped(pairOf(event), this.name, true);
     try {
       await connection.handled(events);
       told();
+      this.#tell("reported");
     } catch (problem) {
       if (connection === this.connection) {
         told(); // refused for good: asking again would be refused again

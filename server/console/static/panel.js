@@ -24,6 +24,7 @@ export class Panel {
     listen("gone", (gone) => (gone.how === "here" ? this.#gone(gone) : setTimeout(() => this.#gone(gone))));
     listen("stayed", (notification) => this.#stayed(notification));
     listen("renewed", () => this.#renewed());
+    listen("reported", () => this.#note("Dismissed here, told to the others"));
     this.#show();
   }
 
@@ -80,7 +81,7 @@ export class Panel {
     const { state, detail, outbox } = this.device;
     if (detail.refused) return `The server refused it: ${detail.refused}`;
     if (state === "offline") {
-      return outbox.length ? `Offline, ${several(outbox.length, "dismissal")} to report` : "Offline, hears of nothing";
+      return outbox.length ? `Offline, ${several(outbox.length, "dismissal")} to report` : "Offline: new ones still come by push, clears do not";
     }
     if (state === "waiting") {
       const soon = detail.inMs ? `, tries again in ${duration(detail.inMs)}` : "";
@@ -119,7 +120,7 @@ export class Panel {
       if (how === "here") leave(item);
       else this.#vanished(item, notification, { how, at, by });
     }
-    if (how === "here") this.#note(this.device.state === "live" ? "Dismissed here, told to the others" : undefined);
+    if (how === "here") this.#show();
   }
 
   #vanished(item, notification, { how, at, by }) {
@@ -128,11 +129,11 @@ export class Panel {
     const { name } = this.device;
     this.#note(how === "away" ? `Caught up with what was handled until ${clock(at)}` : then);
     by.then((tap) => {
-      const text = tap ? `Gone ${duration(tap.ms)} after the tap on ${tap.device}` : then;
       if (tap) {
-        better(h("span", {}, h("strong", {}, duration(tap.ms)), ` after the tap on ${tap.device}`));
-        this.#note(text);
-        this.onMeasured(tap.ms);
+        const since = tap.late ? `after the report of ${tap.device}` : `after the tap on ${tap.device}`;
+        better(h("span", {}, h("strong", {}, duration(tap.ms)), ` ${since}`));
+        this.#note(`Gone ${duration(tap.ms)} ${since}`);
+        if (!tap.late) this.onMeasured(tap.ms);
       }
       announce(`${spoken(notification)} vanished from ${name}${tap ? ` after ${duration(tap.ms)}` : ""}`);
     });

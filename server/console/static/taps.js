@@ -16,21 +16,25 @@ export class Taps {
     this.waiting = new Set();
   }
 
-  /** A pair was dismissed on the device of that name, now. */
-  tapped(pair, device) {
-    const tap = { pair, device, at: instant() };
-    this.heard(tap);
+  /** A pair was dismissed on the device of that name, now; or `late`: a while ago, and is told now. */
+  tapped(pair, device, late = false) {
+    const tap = { pair, device, late, at: instant() };
+    this.#learn(tap);
     this.share(tap);
   }
 
-  /** A tap, of here or of another tab. */
+  /** A tap in another tab. */
   heard(tap) {
+    this.#learn({ ...tap, device: `${tap.device} in another tab` });
+  }
+
+  #learn(tap) {
     this.known.set(tap.pair, tap);
     for (const look of [...this.waiting]) look();
   }
 
   /**
-   * What made `pair` vanish at `arrived`: `{device, ms}`, or null where it was dismissed elsewhere or longer ago.
+   * What made `pair` vanish at `arrived`: `{device, late, ms}`, or null where it was dismissed elsewhere or longer ago.
    * Another tab's word may come a moment after the clear itself.
    */
   async before(pair, arrived) {
@@ -40,7 +44,7 @@ export class Taps {
   #find(pair, arrived) {
     const tap = this.known.get(pair);
     const ms = tap ? arrived - tap.at : -1;
-    return ms >= 0 && ms < KNOWN_FOR_MS ? { device: tap.device, ms } : null;
+    return ms >= 0 && ms < KNOWN_FOR_MS ? { device: tap.device, late: tap.late, ms } : null;
   }
 
   #late(pair, arrived) {

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib  # type: ignore[import-not-found]
+import matplotlib  # type: ignore[import-not-found]  # of another environment
 
 matplotlib.use("svg")
 from matplotlib import pyplot

@@ -321,7 +321,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse_short(self, short: ShortRequest, problem: Unavailable) -> None:
         """As the endpoint would, by a cycle of its own."""
         cycle = RequestResponseCycle(
-            scope={"type": "http", "method": "POST", "headers": short.reading.accept},  # type: ignore[typeddict-item]
+            scope={"type": "http", "method": "POST", "headers": short.reading.accept},  # type: ignore[typeddict-item]  # no more is read
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,

@@ -15,7 +15,7 @@ from typing import Any, Final
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from server import logs, wire
+from server import wire
 from server.auth.principal import Principal
 from server.errors import BadRequest, ClearsyncError, Forbidden
 from server.events import AgentId, Cursor
@@ -38,7 +38,6 @@ _HEADERS: Final = [
     (b"vary", b"Authorization, Cookie, Accept"),
 ]
 _HEARTBEAT: Final = b":\n\n"
-_log = logs.get("clearsync.gateway")
 
 
 class EventStreams:
@@ -103,8 +102,7 @@ class EventStream:
     async def run(self, visitor: Visitor, principal: Principal, receive: Receive, send: Send) -> None:
         """From the head of the answer to the end, whoever ends it. The session begins before anything is waited for,
         and so hears of all that ends it."""
-        asked, door, loop = visitor.asked, self._door, asyncio.get_running_loop()
-        opened, agent = loop.time(), principal.agent
+        asked, door, agent = visitor.asked, self._door, principal.agent
         self._session = session = Session(asked.device, asked.cursor, self, "sse")
         self._stay.begin(session, principal)
         _unheard_for(self._transport, STUCK_S)
@@ -119,20 +117,8 @@ class EventStream:
             if self._aborting is not None:
                 self._aborting.cancel()
             door.wheel.discard(self, slot)
-            code = int(self._code or 1006)
-            door.hub.leave(agent, session, code)
+            self._stay.leave(visitor.address, int(self._code or 1006))
             self._session = None
-            _log.info(
-                "session ended",
-                agent=str(agent),
-                device=asked.device,
-                address=visitor.address,
-                transport=session.transport,
-                code=code,
-                seconds=round(loop.time() - opened, 1),
-                sent=session.sent,
-                lagged=session.lagged,
-            )
 
     # the sink
 

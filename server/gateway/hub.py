@@ -47,9 +47,8 @@ class Hub:
 
     def __init__(self, metrics: Metrics, *, ping_s: float) -> None:
         self.metrics = metrics
-        self.session_count = 0
         self.by_transport = dict.fromkeys(TRANSPORTS, 0)
-        """The same, by what carries them."""
+        """How many sessions there are, by what carries them."""
         self.draining = False
         """Sessions are being sent away; one that came now would be sent away again."""
         self._broker: Broker | None = None
@@ -73,7 +72,6 @@ class Hub:
             self.broker.subscribe(channel)
         self._empty.pop(agent.tag, None)
         channel.sessions.append(session)
-        self.session_count += 1
         self.by_transport[session.transport] += 1
         self.metrics.sessions_begun_total[session.transport,] += 1
         self.enqueue(channel)
@@ -86,7 +84,6 @@ class Hub:
         if channel is None or session not in channel.sessions:
             return
         channel.sessions.remove(session)
-        self.session_count -= 1
         self.by_transport[session.transport] -= 1
         self.metrics.sessions_ended_total[session.transport, ended_as(code)] += 1
         if not channel.sessions:
@@ -105,6 +102,11 @@ class Hub:
         channel = self._channels.get(agent.tag)
         if session.resume() and channel is not None:
             self.enqueue(channel)
+
+    @property
+    def session_count(self) -> int:
+        """Devices that are connected to this worker."""
+        return sum(self.by_transport.values())
 
     @property
     def channel_count(self) -> int:

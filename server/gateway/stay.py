@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Final
 
+from server import logs
 from server.auth.principal import Principal
 from server.broker.leases import Lease
 from server.errors import Unauthenticated
@@ -16,19 +17,21 @@ from server.wire import CloseCode
 
 STUCK_S: Final = 60.0
 """A lagging session whose buffer has not shrunk for so long is dead."""
+_log = logs.get("clearsync.gateway")
 
 
 class Stay:
     """One device's; a `Holder` of what its principal stands on. `session` is None while it is still at the door, and
     `principal` before it is known who that is and once it has ended."""
 
-    __slots__ = ("_door", "_expiry", "_lease", "_loop", "_stuck_at", "_stuck_size", "principal", "session")
+    __slots__ = ("_door", "_expiry", "_lease", "_loop", "_opened", "_stuck_at", "_stuck_size", "principal", "session")
 
     def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
         self._door = door
         self._loop = loop
         self._lease: Lease | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._opened = 0.0
         self._stuck_size = self._stuck_at = -1.0
         self.principal: Principal | None = None
         self.session: Session | None = None
@@ -51,7 +54,27 @@ class Stay:
     def begin(self, session: Session, principal: Principal) -> None:
         """Let in: from here on the end of the credentials is the session's."""
         self.session = session
+        self._opened = self._loop.time()
         self._expire(principal)
+
+    def leave(self, address: str, code: int) -> None:
+        """The connection from `address` is gone, and `code` is how it ended. One that was never let in ends as well.
+        Idempotent."""
+        session, principal = self.session, self.principal
+        if session is not None and principal is not None:
+            self._door.hub.leave(principal.agent, session, code)
+            _log.info(
+                "session ended",
+                agent=str(principal.agent),
+                device=session.device,
+                address=address,
+                transport=session.transport,
+                code=code,
+                seconds=round(self._loop.time() - self._opened, 1),
+                sent=session.sent,
+                lagged=session.lagged,
+            )
+        self.end()
 
     def renew(self, principal: Principal) -> None:
         """Other credentials of the same agent; nothing where it has ended meanwhile."""

@@ -41,7 +41,6 @@ class Gateway(Connection):
     __slots__ = (
         "_app_token",
         "_fragments",
-        "_opened",
         "_paid",
         "_pinged",
         "_refreshing",
@@ -64,7 +63,7 @@ class Gateway(Connection):
         self._refreshing = False
         self._app_token: bytes | None = None
         self._fragments: bytearray | None = None
-        self._opened = self._paid = 0.0
+        self._paid = 0.0
         self._pinged = False
         self._slot = -1
         self._unanswered = 0
@@ -99,7 +98,6 @@ class Gateway(Connection):
             return
         asked = visitor.asked
         self._app_token = visitor.credentials.app_token
-        self._opened = self._loop.time()
         self._session = Session(asked.device, asked.cursor, self)
         self._stay.begin(self._session, principal)
         self._slot = self._door.wheel.add(self)
@@ -112,24 +110,10 @@ class Gateway(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        session, principal = self._session, self._stay.principal
-        if session is not None and principal is not None:
+        if self._session is not None:
             self._door.wheel.discard(self, self._slot)
-            ended = self._ws.close_rcvd or self._ws.close_sent
-            code = ended.code if ended else 1006
-            self._door.hub.leave(principal.agent, session, code)
-            _log.info(
-                "session ended",
-                agent=str(principal.agent),
-                device=session.device,
-                address=self._address,
-                transport=session.transport,
-                code=int(code),
-                seconds=round(self._loop.time() - self._opened, 1),
-                sent=session.sent,
-                lagged=session.lagged,
-            )
-        self._stay.end()
+        ended = self._ws.close_rcvd or self._ws.close_sent
+        self._stay.leave(self._address, int(ended.code) if ended else 1006)
 
     def pause_writing(self) -> None:
         """A device that does not read is not heard either: answers to what it asks would pile up here."""

@@ -40,7 +40,7 @@ class Connection(BoundedHttp):
 
     house: House
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         self.heard, self.lost = 0, False
         super().connection_made(transport)
         assert self.client is not None

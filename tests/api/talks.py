@@ -59,12 +59,12 @@ class Talks:
 def well(houses: Pair) -> None:
     """Both have a store again."""
     for house in houses.houses:
-        house.until(lambda house=house: house.worker.ready, "it is ready again")  # type: ignore[misc]
+        house.until(lambda house=house: house.worker.ready, "it is ready again")  # type: ignore[misc]  # its default is its type
         house.troubled()
 
 
 def given_back(houses: Pair) -> None:
     """Nothing is held, and nothing unforeseen was logged."""
     for house in houses.houses:
-        house.until(lambda house=house: house.held() == (0, 0), "all is given back")  # type: ignore[misc]
+        house.until(lambda house=house: house.held() == (0, 0), "all is given back")  # type: ignore[misc]  # its default is its type
     assert houses.each(House.troubled) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -36,6 +38,14 @@ class Shell:
         assert self.status == 0, self.err
         assert TICKET.fullmatch(ticket)
         return ticket.rstrip()
+
+
+@pytest.fixture
+def nobody_signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names no server and no credentials, and nobody types any."""
+    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
+        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
 
 
 @pytest.fixture

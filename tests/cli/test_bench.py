@@ -26,11 +26,7 @@ from tests.running import Running, command, environment, serving
 USERS = {"ada": "secret", "bob": "with:colon "}
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
-        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+pytestmark = pytest.mark.usefixtures("nobody_signed_in")
 
 
 @pytest.fixture(scope="module")

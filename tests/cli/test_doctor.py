@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,11 +19,7 @@ USERS = {"ada": "correct horse"}
 QUICK = ("--quick", "--user", "ada", "--password", USERS["ada"])
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
-        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+pytestmark = pytest.mark.usefixtures("nobody_signed_in")
 
 
 @pytest.fixture(scope="module")

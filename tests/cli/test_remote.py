@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from server.client import CredentialsRefused
 from server.errors import BadRequest
 from server.settings import Settings, load
 
+pytestmark = pytest.mark.usefixtures("nobody_signed_in")
 FAR = "https://sync.example.com"
 
 
@@ -22,13 +22,6 @@ def _remote(*flags: str) -> Remote:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return remote(parser.parse_args(flags))
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "USER", "PASSWORD", "TICKET", "APP_TOKEN"):
-        monkeypatch.delenv(f"CLEARSYNC_{name}", raising=False)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
 
 
 def test_on_this_machine_a_user_is_enough() -> None:

@@ -116,9 +116,14 @@ class Device:
             return self.connection.close_code or 0
 
 
+def sync_target(device: str, cursor: str | None = None) -> str:
+    """What a device asks for."""
+    return f"{SYNC_PATH}?device={device}" + (f"&cursor={cursor}" if cursor is not None else "")
+
+
 def sync_url(running: Running, device: str, cursor: str | None = None) -> str:
     """Where a device connects."""
-    return f"{running.ws_url}{SYNC_PATH}?device={device}" + (f"&cursor={cursor}" if cursor is not None else "")
+    return f"{running.ws_url}{sync_target(device, cursor)}"
 
 
 @asynccontextmanager
@@ -407,8 +412,7 @@ async def raw_session(
     """A raw device that has been welcomed."""
     async with raw(running, receive_buffer=receive_buffer) as device_:
         device_.ledger = ledger or device_.ledger
-        target = f"{SYNC_PATH}?device={device}" + (f"&cursor={cursor}" if cursor is not None else "")
-        await device_.send(upgrade(running, target, user=user))
+        await device_.send(upgrade(running, sync_target(device, cursor), user=user))
         assert (await device_.answer()).status == 101
         assert (await device_.frame())["type"] == "welcome"
         yield device_

@@ -13,7 +13,7 @@ from typing import cast
 from websockets.asyncio.client import ClientConnection
 
 from server.wire import SYNC_PATH
-from tests.gateway.devices import WITHIN_S, Device, Ledger, basic
+from tests.gateway.devices import WITHIN_S, Device, Ledger, basic, sync_target
 
 
 @dataclass
@@ -133,7 +133,7 @@ async def streaming(
     base: str = "",
 ) -> AsyncIterator[tuple[Device, Stream]]:
     """A device that was welcomed on a stream."""
-    target = f"{base}{SYNC_PATH}?device={device}" + (f"&cursor={cursor}" if cursor is not None else "")
+    target = f"{base}{sync_target(device, cursor)}"
     authorization = f"Authorization: {basic(user, password)}"
     async with asking(port, authorization, *headers, target=target, receive_buffer=receive_buffer) as stream:
         assert stream.status == 200, stream.body
